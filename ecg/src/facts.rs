@@ -1,0 +1,225 @@
+//! What is known of a record: beats, pulses, rates and the quality of its signals.
+//!
+//! Every position is an index of the *input* record at its base rate, group delay removed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, RecordId, SampleIndex, SignalKind, Utc};
+
+/// The EC57 class of a beat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BeatClass {
+    /// Normal, and any beat that is none of the others.
+    N,
+    /// Supraventricular ectopic.
+    S,
+    /// Ventricular ectopic.
+    V,
+    /// Fusion of a ventricular and a normal beat.
+    F,
+    /// Paced, a fusion of paced and normal, or not classifiable.
+    Q,
+}
+
+impl BeatClass {
+    /// The letter.
+    pub fn letter(self) -> char {
+        match self {
+            BeatClass::N => 'N',
+            BeatClass::S => 'S',
+            BeatClass::V => 'V',
+            BeatClass::F => 'F',
+            BeatClass::Q => 'Q',
+        }
+    }
+}
+
+impl fmt::Display for BeatClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.letter())
+    }
+}
+
+impl FromStr for BeatClass {
+    type Err = Error;
+
+    fn from_str(letter: &str) -> Result<Self, Error> {
+        [Self::N, Self::S, Self::V, Self::F, Self::Q]
+            .into_iter()
+            .find(|class| letter.len() == 1 && letter.starts_with(class.letter()))
+            .ok_or_else(|| Error::Word {
+                what: "beat class",
+                value: letter.to_owned(),
+            })
+    }
+}
+
+/// A heartbeat found in an ECG.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beat {
+    /// Its R peak: the extremum of the QRS complex.
+    pub r_peak: SampleIndex,
+    /// Its class, `None` while nothing has classified it.
+    pub class: Option<BeatClass>,
+}
+
+/// A pulse found in a PPG.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pulse {
+    /// The foot of the upstroke.
+    pub onset: SampleIndex,
+}
+
+/// Where a heart rate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RateSource {
+    /// RR intervals of the ECG.
+    Ecg,
+    /// Pulse intervals of the PPG.
+    Ppg,
+}
+
+impl RateSource {
+    /// The word for it in rows and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            RateSource::Ecg => "ecg",
+            RateSource::Ppg => "ppg",
+        }
+    }
+}
+
+/// The heart rate as a monitor shows it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// The beat or pulse that completed it.
+    pub at: SampleIndex,
+    /// Beats per minute.
+    pub bpm: f32,
+    /// What it was counted on.
+    pub source: RateSource,
+}
+
+/// Why a signal is as good or as bad as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QualityReason {
+    /// Nothing is wrong.
+    Good,
+    /// The device reported the electrode or sensor off.
+    LeadOff,
+    /// No change at all: a dead input, or a heart without any activity.
+    Flat,
+    /// At the limits of the converter.
+    Saturated,
+    /// Noise or motion outweigh the signal.
+    Noisy,
+}
+
+impl QualityReason {
+    /// Every reason.
+    pub const ALL: [QualityReason; 5] = [
+        Self::Good,
+        Self::LeadOff,
+        Self::Flat,
+        Self::Saturated,
+        Self::Noisy,
+    ];
+
+    /// The word for it in rows, labels and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            QualityReason::Good => "good",
+            QualityReason::LeadOff => "lead_off",
+            QualityReason::Flat => "flat",
+            QualityReason::Saturated => "saturated",
+            QualityReason::Noisy => "noisy",
+        }
+    }
+}
+
+impl fmt::Display for QualityReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How usable one second of one signal is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quality {
+    /// The signal judged.
+    pub signal: SignalKind,
+    /// The first sample judged.
+    pub start: SampleIndex,
+    /// The first sample after those judged.
+    pub end: SampleIndex,
+    /// 0 (unusable) to 1 (clean).
+    pub score: f32,
+    /// What decided the score.
+    pub reason: QualityReason,
+}
+
+impl Quality {
+    /// Below this score nothing should be concluded from the signal.
+    pub const USABLE: f32 = 0.5;
+
+    /// Whether beats may be looked for in this second.
+    pub fn usable(&self) -> bool {
+        self.score >= Self::USABLE
+    }
+}
+
+/// One minute of one record in numbers. Every field is a sum or an extremum, so that a minute
+/// cut in two by a restart can be carried on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trend {
+    /// The record.
+    pub record: RecordId,
+    /// Which minute of it: sample index divided by the samples in 60 s, rounded down.
+    pub minute: u64,
+    /// Estimated UTC of the minute's first sample.
+    pub start: Utc,
+    /// Beats of the ECG.
+    pub n_beats: u32,
+    /// Pulses of the PPG.
+    pub n_pulses: u32,
+    /// How many rates were seen.
+    pub n_rates: u32,
+    /// Their sum, beats per minute.
+    pub rate_sum: f64,
+    /// The lowest of them; infinite while there is none.
+    pub rate_min: f32,
+    /// The highest of them; zero while there is none.
+    pub rate_max: f32,
+    /// Signal-seconds judged usable.
+    pub usable_seconds: u32,
+    /// Signal-seconds judged unusable.
+    pub unusable_seconds: u32,
+    /// Samples that never came.
+    pub gap_samples: u64,
+}
+
+impl Trend {
+    /// A minute of which nothing is known yet.
+    pub fn new(record: RecordId, minute: u64, start: Utc) -> Self {
+        Self {
+            record,
+            minute,
+            start,
+            n_beats: 0,
+            n_pulses: 0,
+            n_rates: 0,
+            rate_sum: 0.0,
+            rate_min: f32::INFINITY,
+            rate_max: 0.0,
+            usable_seconds: 0,
+            unusable_seconds: 0,
+            gap_samples: 0,
+        }
+    }
+
+    /// The mean rate in beats per minute, `None` while there is none.
+    pub fn rate_mean(&self) -> Option<f64> {
+        (self.n_rates > 0).then(|| self.rate_sum / f64::from(self.n_rates))
+    }
+}
