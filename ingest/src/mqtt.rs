@@ -1,0 +1,432 @@
+//! The MQTT client: deliveries out, acknowledgements in.
+//!
+//! **Contract.** Each message of every device is delivered at least once and acknowledged only when its
+//! [`Ack`] is done. The session is persistent (clean start false), so whatever is not acknowledged when this
+//! process dies, the broker sends again. PUBACKs leave each connection in the order of its messages.
+//!
+//! The poll loop never waits for the pipeline: that would starve the keep-alive, and the broker would drop the
+//! connection. A delivery that does not fit in the channel is parked; nothing is acknowledged meanwhile,
+//! so the broker stops at the receive maximum. More than [`Config::max_parked_bytes`] of parked payload, and the
+//! connection is closed: the broker keeps the rest. Nothing is lost either way.
+//!
+//! ```text
+//! Connecting --subscribed--> Connected --error, overload--> Waiting --backoff--> Connecting
+//!                                |
+//!                            shutdown: no new deliveries, but acknowledgements that become done
+//!                                |     are still sent, for at most Config::drain
+//!                                v
+//!                             Stopped  (disconnected; the session stays)
+//! ```
+//!
+//! Acks of a lost connection are ignored, for the broker sends their messages again. A broker may do that
+//! without setting DUP and under new packet ids: duplicates are recognised by what is in the packets.
+
+mod ack;
+mod backoff;
+mod config;
+mod link;
+mod monitor;
+mod publisher;
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ecg::DeviceId;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Error, Topic, TopicKind};
+use ack::Ledger;
+use backoff::Backoff;
+use link::{Broken, Dial, Event, Requests};
+
+pub use ack::Ack;
+pub use config::{Config, Protocol, Tls};
+pub use monitor::{Counts, Loss, Monitor, State};
+pub use publisher::{Progress, Publisher, PublisherConfig};
+
+/// How long the goodbye may take once nothing is waited for any more.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// A message of a device.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Whose it is.
+    pub device: DeviceId,
+    /// What it is.
+    pub kind: TopicKind,
+    /// The packet or status.
+    pub payload: Bytes,
+    /// To be called when everything derived from it is durable.
+    pub ack: Ack,
+}
+
+/// Receives until shutdown: the messages of all devices go to `deliveries`.
+///
+/// An unreachable broker is no error: it is tried again for ever, and `monitor` says how things stand.
+///
+/// # Errors
+/// [`Error::Config`] for settings that cannot be used; [`Error::Closed`] if nobody takes deliveries any more.
+pub async fn run(
+    config: Config,
+    deliveries: mpsc::Sender<Delivery>,
+    monitor: Arc<Monitor>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    config.check()?;
+    monitor.begin(config.connections);
+    let mut connections = JoinSet::new();
+    for number in 0..config.connections {
+        let connection = Connection {
+            number,
+            address: config.address()?,
+            config: config.clone(),
+            deliveries: Some(deliveries.clone()),
+            monitor: Arc::clone(&monitor),
+            shutdown: shutdown.clone(),
+        };
+        connections.spawn(connection.run());
+    }
+    drop(deliveries);
+    // The first to end decides: the others are told and waited for.
+    let mut outcome = Ok(());
+    while let Some(ended) = connections.join_next().await {
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(join) => std::panic::resume_unwind(join.into_panic()),
+        };
+        if ended.is_err() {
+            outcome = ended;
+            shutdown.cancel();
+        }
+    }
+    outcome
+}
+
+struct Connection {
+    number: u8,
+    address: (String, u16),
+    config: Config,
+    /// Dropped when shutdown begins, so that the pipeline sees the end.
+    deliveries: Option<mpsc::Sender<Delivery>>,
+    monitor: Arc<Monitor>,
+    shutdown: CancellationToken,
+}
+
+/// How a session ended.
+enum Ended {
+    Lost(Loss, String),
+    Shutdown,
+    /// The receiver of deliveries is gone.
+    Closed,
+}
+
+/// What wakes the loop of a session.
+enum Wake {
+    Event(Result<Event, Broken>),
+    /// An acknowledgement was done or dropped.
+    Ack,
+    /// A parked delivery went into the channel.
+    Room,
+    Closed,
+    Shutdown,
+    Deadline,
+}
+
+/// One connection as it stands.
+struct Session {
+    requests: Requests,
+    ledger: Arc<Ledger>,
+    parked: Parked,
+    /// The broker had kept what was not acknowledged.
+    is_resumed: bool,
+    /// Once shutdown has begun: when to stop waiting.
+    deadline: Option<Instant>,
+    said_goodbye: bool,
+}
+
+/// Deliveries that did not fit in the channel, in order.
+#[derive(Default)]
+struct Parked {
+    queue: VecDeque<Delivery>,
+    n_bytes: usize,
+}
+
+impl Connection {
+    async fn run(mut self) -> Result<(), Error> {
+        let mut backoff = Backoff::new(self.config.reconnect_min, self.config.reconnect_max);
+        loop {
+            self.monitor.set(self.number, State::Connecting);
+            let (loss, problem) = match self.session(&mut backoff).await {
+                Ended::Lost(loss, problem) => (loss, problem),
+                Ended::Shutdown => break,
+                Ended::Closed => {
+                    self.monitor.set(self.number, State::Stopped);
+                    return Err(Error::Closed);
+                }
+            };
+            self.monitor.count_loss(loss);
+            if self.shutdown.is_cancelled() {
+                break;
+            }
+            let wait = backoff.wait();
+            let (host, port) = &self.address;
+            tracing::warn!(
+                connection = self.number,
+                broker = %format_args!("{host}:{port}"),
+                reason = loss.name(),
+                problem,
+                wait_ms = wait.as_millis(),
+                "broker connection lost"
+            );
+            self.monitor.set(self.number, State::Waiting { problem });
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.shutdown.cancelled() => break,
+            }
+        }
+        self.monitor.set(self.number, State::Stopped);
+        Ok(())
+    }
+
+    fn dial(&self) -> Dial {
+        let seconds = self.config.session_expiry.as_secs();
+        Dial {
+            address: self.address.clone(),
+            client_id: self.config.client_id(self.number),
+            login: self
+                .config
+                .username
+                .clone()
+                .map(|user| (user, self.config.password.clone())),
+            protocol: self.config.protocol,
+            keep_alive: self.config.keep_alive,
+            session_expiry: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
+            receive_maximum: self.config.receive_maximum,
+            max_packet_bytes: self.config.max_packet_bytes,
+            inflight: 1,
+            last_will: None,
+        }
+    }
+
+    /// What this connection subscribes to. A shared subscription does not bring the retained status
+    /// messages, and they are few: the first connection has them for itself.
+    fn filters(&self) -> Vec<String> {
+        let signal = match self.config.connections {
+            1 => TopicKind::Signal.filter(),
+            _ => TopicKind::Signal.shared_filter(&self.config.share_group),
+        };
+        match self.number {
+            0 => vec![signal, TopicKind::Status.filter()],
+            _ => vec![signal],
+        }
+    }
+
+    /// One connection from beginning to end.
+    async fn session(&mut self, backoff: &mut Backoff) -> Ended {
+        let (requests, mut link) = self.dial().open();
+        let mut session = Session {
+            requests,
+            ledger: Arc::new(Ledger::default()),
+            parked: Parked::default(),
+            is_resumed: false,
+            deadline: None,
+            said_goodbye: false,
+        };
+        let ended = 'session: loop {
+            // A poll that has begun is always finished: dropping it could lose an acknowledgement.
+            let mut poll = pin!(link.poll());
+            let event = loop {
+                self.send_acks(&mut session);
+                let deadline = session.deadline;
+                let wake = tokio::select! {
+                    event = &mut poll => Wake::Event(event),
+                    () = session.ledger.changed() => Wake::Ack,
+                    room = room(self.deliveries.as_ref()), if !session.parked.queue.is_empty() => match room {
+                        Some(room) => {
+                            if let Some(delivery) = session.parked.take(&self.monitor) {
+                                room.send(delivery);
+                            }
+                            Wake::Room
+                        }
+                        None => Wake::Closed,
+                    },
+                    () = self.shutdown.cancelled(), if deadline.is_none() => Wake::Shutdown,
+                    () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Wake::Deadline,
+                };
+                match wake {
+                    Wake::Event(event) => break event,
+                    Wake::Ack | Wake::Room => {}
+                    Wake::Closed => break 'session Ended::Closed,
+                    Wake::Shutdown => {
+                        self.deliveries = None;
+                        session.parked.forget(&self.monitor);
+                        session.deadline = Some(Instant::now() + self.config.drain);
+                    }
+                    Wake::Deadline if session.said_goodbye => break 'session Ended::Shutdown,
+                    Wake::Deadline => session.say_goodbye(),
+                }
+            };
+            if let Err(ended) = self.handle(event, &mut session, backoff) {
+                break ended;
+            }
+        };
+        session.parked.forget(&self.monitor);
+        ended
+    }
+
+    /// Deals with what happened on the connection; an error ends it.
+    fn handle(
+        &self,
+        event: Result<Event, Broken>,
+        session: &mut Session,
+        backoff: &mut Backoff,
+    ) -> Result<(), Ended> {
+        match event {
+            Ok(Event::Connected { session_present }) => {
+                session.is_resumed = session_present;
+                if !session.requests.subscribe(&self.filters()) {
+                    let problem = "the subscription could not be sent".to_owned();
+                    return Err(Ended::Lost(Loss::Subscription, problem));
+                }
+                Ok(())
+            }
+            Ok(Event::Subscribed(Ok(()))) => {
+                let session_present = session.is_resumed;
+                backoff.reset();
+                self.monitor.connects.fetch_add(1, Relaxed);
+                tracing::info!(
+                    connection = self.number,
+                    session_present,
+                    "broker connected"
+                );
+                self.monitor
+                    .set(self.number, State::Connected { session_present });
+                Ok(())
+            }
+            Ok(Event::Subscribed(Err(code))) => {
+                let problem = format!("subscription refused: {code}");
+                Err(Ended::Lost(Loss::Subscription, problem))
+            }
+            Ok(Event::Message {
+                topic,
+                payload,
+                pkid,
+            }) if session.deadline.is_none() => {
+                if let Some(delivery) = self.delivery(&session.ledger, &topic, payload, pkid) {
+                    self.hand_over(delivery, &mut session.parked)?;
+                }
+                Ok(())
+            }
+            // After the goodbye the broker closes the connection.
+            Ok(Event::Disconnected) | Err(_) if session.said_goodbye => Err(Ended::Shutdown),
+            Ok(_) => Ok(()),
+            Err(Broken::Lost(problem)) => Err(Ended::Lost(Loss::Network, problem)),
+            Err(Broken::Refused(code)) => {
+                let problem = format!("connection refused: {code}");
+                Err(Ended::Lost(Loss::Refused, problem))
+            }
+        }
+    }
+
+    /// Enters a message in the ledger; `None` if its topic is none of ours.
+    fn delivery(
+        &self,
+        ledger: &Arc<Ledger>,
+        topic: &[u8],
+        payload: Bytes,
+        pkid: u16,
+    ) -> Option<Delivery> {
+        let ack = match pkid {
+            0 => Ack::none(),
+            pkid => ledger.enter(pkid),
+        };
+        self.monitor.messages.fetch_add(1, Relaxed);
+        let n_bytes = payload.len() as u64;
+        self.monitor.payload_bytes.fetch_add(n_bytes, Relaxed);
+        let topic = std::str::from_utf8(topic).unwrap_or_default();
+        let Ok(Topic { device, kind }) = topic.parse() else {
+            self.monitor.refused_topics.fetch_add(1, Relaxed);
+            ack.done();
+            return None;
+        };
+        Some(Delivery {
+            device,
+            kind,
+            payload,
+            ack,
+        })
+    }
+
+    /// Sends a delivery on, or parks it behind those that wait already.
+    fn hand_over(&self, delivery: Delivery, parked: &mut Parked) -> Result<(), Ended> {
+        let Some(deliveries) = &self.deliveries else {
+            return Ok(());
+        };
+        let delivery = if parked.queue.is_empty() {
+            match deliveries.try_send(delivery) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::TrySendError::Full(delivery)) => delivery,
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(Ended::Closed),
+            }
+        } else {
+            delivery
+        };
+        parked.put(delivery, &self.monitor);
+        if parked.n_bytes > self.config.max_parked_bytes {
+            let problem = format!("over {} bytes wait", self.config.max_parked_bytes);
+            return Err(Ended::Lost(Loss::Overload, problem));
+        }
+        Ok(())
+    }
+
+    /// Sends the acknowledgements whose turn has come, and after shutdown, the last of them, the goodbye.
+    fn send_acks(&self, session: &mut Session) {
+        let requests = &session.requests;
+        let n_sent = session.ledger.release(|pkid| requests.ack(pkid));
+        self.monitor.acked.fetch_add(n_sent, Relaxed);
+        if session.deadline.is_some() && !session.said_goodbye && session.ledger.is_settled() {
+            session.say_goodbye();
+        }
+    }
+}
+
+impl Session {
+    fn say_goodbye(&mut self) {
+        self.said_goodbye = self.requests.disconnect();
+        self.deadline = Some(Instant::now() + GOODBYE);
+    }
+}
+
+impl Parked {
+    fn put(&mut self, delivery: Delivery, monitor: &Monitor) {
+        self.n_bytes += delivery.payload.len();
+        self.queue.push_back(delivery);
+        monitor.parked.fetch_add(1, Relaxed);
+    }
+
+    fn take(&mut self, monitor: &Monitor) -> Option<Delivery> {
+        let delivery = self.queue.pop_front()?;
+        self.n_bytes -= delivery.payload.len();
+        monitor.parked.fetch_sub(1, Relaxed);
+        Some(delivery)
+    }
+
+    /// Leaves what is parked to the broker.
+    fn forget(&mut self, monitor: &Monitor) {
+        let n_parked = self.queue.len() as u64;
+        monitor.parked.fetch_sub(n_parked, Relaxed);
+        *self = Self::default();
+    }
+}
+
+/// Room for one delivery, `None` if the receiver is gone.
+async fn room(deliveries: Option<&mpsc::Sender<Delivery>>) -> Option<mpsc::Permit<'_, Delivery>> {
+    deliveries?.reserve().await.ok()
+}

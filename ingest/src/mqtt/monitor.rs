@@ -1,0 +1,164 @@
+//! What the MQTT client reports about itself: counters, and how each connection stands.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tokio::sync::watch;
+
+/// How a connection stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Trying to connect.
+    Connecting,
+    /// Connected and subscribed.
+    Connected {
+        /// The broker had kept the session.
+        session_present: bool,
+    },
+    /// Waiting before the next attempt.
+    Waiting {
+        /// Why the last one failed or ended.
+        problem: String,
+    },
+    /// Shut down.
+    Stopped,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// The broker cannot be reached, closed the connection or fell silent.
+    Network,
+    /// The broker refused the connection, for example the login.
+    Refused,
+    /// The broker refused the subscription.
+    Subscription,
+    /// More was waiting for the pipeline than may wait; the broker keeps the rest.
+    Overload,
+}
+
+impl Loss {
+    /// Every reason.
+    pub const ALL: [Loss; 4] = [
+        Self::Network,
+        Self::Refused,
+        Self::Subscription,
+        Self::Overload,
+    ];
+
+    /// The word for it in labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Refused => "refused",
+            Self::Subscription => "subscription",
+            Self::Overload => "overload",
+        }
+    }
+}
+
+/// Counters and states of all connections together, shared with whoever shows them.
+#[derive(Debug)]
+pub struct Monitor {
+    pub(super) messages: AtomicU64,
+    pub(super) payload_bytes: AtomicU64,
+    pub(super) refused_topics: AtomicU64,
+    pub(super) acked: AtomicU64,
+    pub(super) connects: AtomicU64,
+    pub(super) parked: AtomicU64,
+    losses: [AtomicU64; Loss::ALL.len()],
+    states: watch::Sender<Vec<State>>,
+}
+
+/// The counters of a [`Monitor`] at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages received, redelivered ones included.
+    pub messages: u64,
+    /// Their payload.
+    pub payload_bytes: u64,
+    /// Messages on a topic that is none of ours: acknowledged and dropped.
+    pub refused_topics: u64,
+    /// Acknowledgements handed to the connection.
+    pub acked: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Messages that wait for the pipeline at the moment.
+    pub parked: u64,
+    /// Connections ended or failed, in the order of [`Loss::ALL`].
+    pub losses: [u64; Loss::ALL.len()],
+}
+
+impl Default for Monitor {
+    fn default() -> Self {
+        Self {
+            messages: AtomicU64::new(0),
+            payload_bytes: AtomicU64::new(0),
+            refused_topics: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
+            connects: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
+            losses: Default::default(),
+            states: watch::Sender::new(Vec::new()),
+        }
+    }
+}
+
+impl Monitor {
+    /// The counters now.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            messages: self.messages.load(Relaxed),
+            payload_bytes: self.payload_bytes.load(Relaxed),
+            refused_topics: self.refused_topics.load(Relaxed),
+            acked: self.acked.load(Relaxed),
+            connects: self.connects.load(Relaxed),
+            parked: self.parked.load(Relaxed),
+            losses: std::array::from_fn(|k| self.losses[k].load(Relaxed)),
+        }
+    }
+
+    /// How each connection stands, now and whenever it changes; empty before the start.
+    pub fn watch(&self) -> watch::Receiver<Vec<State>> {
+        self.states.subscribe()
+    }
+
+    /// Whether every connection stands.
+    ///
+    /// # Errors
+    /// Why not, in words for people.
+    pub fn ready(&self) -> Result<(), String> {
+        let states = self.states.borrow();
+        if states.is_empty() {
+            return Err("broker: not started".to_owned());
+        }
+        for state in states.iter() {
+            match state {
+                State::Connected { .. } => {}
+                State::Connecting => return Err("broker: connecting".to_owned()),
+                State::Waiting { problem } => return Err(format!("broker: {problem}")),
+                State::Stopped => return Err("broker: shut down".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin(&self, n_connections: u8) {
+        let states = vec![State::Connecting; usize::from(n_connections)];
+        self.states.send_replace(states);
+    }
+
+    pub(super) fn set(&self, connection: u8, state: State) {
+        self.states.send_if_modified(|states| {
+            let slot = states.get_mut(usize::from(connection));
+            slot.is_some_and(|slot| {
+                let is_new = *slot != state;
+                *slot = state;
+                is_new
+            })
+        });
+    }
+
+    pub(super) fn count_loss(&self, loss: Loss) {
+        self.losses[loss as usize].fetch_add(1, Relaxed);
+    }
+}
