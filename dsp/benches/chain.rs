@@ -1,0 +1,62 @@
+//! Samples per second through the whole chain: three leads at 250 Hz, in packets of one second.
+//!
+//! `cargo bench -p dsp`
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use dsp::{Chain, Config};
+use ecg::{Block, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec};
+
+const RATE: u64 = 250;
+const SECONDS: u64 = 600;
+const LEADS: [Lead; 3] = [Lead::II, Lead::V1, Lead::V5];
+
+fn main() {
+    divan::main();
+}
+
+fn layout() -> Layout {
+    let rate = SampleRate::new(RATE as f64).expect("within the limits");
+    let spec = |lead| SignalSpec {
+        kind: SignalKind::Ecg(lead),
+        rate,
+    };
+    Layout::new(&LEADS.map(spec)).expect("three different leads")
+}
+
+/// A beat each 0.8 s over some wander and noise.
+fn samples(start: u64, lead: usize) -> Vec<f32> {
+    let sample = |n: u64| {
+        let t = n as f32 / RATE as f32;
+        let phase = (n % 200) as f32 - 100.0;
+        let beat = (-phase * phase / 12.0).exp() + 0.2 * (-(phase - 60.0).powi(2) / 300.0).exp();
+        beat * (1.0 - 0.2 * lead as f32) + 0.1 * t.sin() + 0.02 * (t * 713.0).sin()
+    };
+    (start..start + RATE).map(sample).collect()
+}
+
+#[divan::bench]
+fn three_leads(bencher: Bencher<'_, '_>) {
+    let layout = layout();
+    let block = |second: u64| Block {
+        start: SampleIndex(second * RATE),
+        signals: (0..LEADS.len())
+            .map(|lead| SignalBlock {
+                samples: samples(second * RATE, lead),
+                lead_off: false,
+            })
+            .collect(),
+    };
+    let blocks: Vec<Block> = (0..SECONDS).map(block).collect();
+    bencher
+        .counter(ItemsCount::new(SECONDS * RATE * LEADS.len() as u64))
+        .with_inputs(|| Chain::new(&layout, &Config::default()).expect("the defaults are valid"))
+        .bench_values(|mut chain| {
+            let mut out = Vec::new();
+            for block in &blocks {
+                out.clear();
+                chain.push(block, &mut out);
+            }
+            chain
+        });
+}

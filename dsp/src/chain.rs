@@ -1,0 +1,433 @@
+//! The whole chain of one record: blocks go in, facts come out.
+//!
+//! ```text
+//!            +-> Qrs / PulseDetector (one per signal) -> Selection -> RateCounter -> Beat, Pulse, Rate
+//! Block -----+-> QualityMeter (one per signal) --------------^---------------------> Quality
+//!            +-> Resampler -> Baseline (one per signal) -> Trail ------------------> Trace, Window
+//! ```
+//!
+//! Three contracts, each tested:
+//!
+//! 1. **How the stream is cut into blocks changes nothing.** Each kind of output comes in the same order
+//!    with the same bits; only where [`Output::Decided`] and [`Output::Trace`] are cut follows the blocks.
+//! 2. **The start is forgotten.** What is said of positions later than start plus
+//!    [`Chain::MEMORY_SECONDS`] is what a chain started earlier says.
+//! 3. **A gap resets everything.** Nothing reaches across it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ecg::{
+    Beat, Block, Gap, Layout, Lead, Pulse, Quality, Rate, RateSource, SampleIndex, SampleRate,
+    SignalKind, Strip, Window,
+};
+
+use crate::baseline::Baseline;
+use crate::pulse::{self, PulseDetector};
+use crate::qrs::{self, Qrs};
+use crate::quality::QualityMeter;
+use crate::resample::{ResamplePlan, Resampler};
+use crate::rr::{self, RateCounter};
+use crate::selection::{Selection, Taken};
+use crate::window::{Trace, Trail};
+use crate::{Config, Error};
+
+/// Zeros stand for samples that mean nothing.
+static SILENCE: [f32; 128] = [0.0; 128];
+
+/// What a [`Chain`] says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// A beat of the ECG.
+    Beat(Beat),
+    /// A pulse of the PPG.
+    Pulse(Pulse),
+    /// The rate as of a beat or a pulse, right after it.
+    Rate(Rate),
+    /// How usable a second of a signal was.
+    Quality(Quality),
+    /// Everything about positions before this one has been said: each beat, pulse, rate, and each
+    /// quality that ends by here. Nothing said so far is about a later position, traces and windows aside.
+    Decided(SampleIndex),
+    /// Filtered samples.
+    Trace(Trace),
+    /// A window for the models, at each hop.
+    Window(Window),
+}
+
+/// Everything that is computed from the signals of one record.
+#[derive(Debug)]
+pub struct Chain {
+    base: SampleRate,
+    lag: ecg::SampleCount,
+    paths: Vec<Path>,
+    plans: Vec<Arc<ResamplePlan>>,
+    trail: Trail,
+    ecg: Selection,
+    ppg: Selection,
+    ecg_rate: RateCounter,
+    ppg_rate: RateCounter,
+    /// Said, but not yet due.
+    held: Vec<Held>,
+    /// Whether a segment is running; its state is cleared at the start of the next.
+    running: bool,
+    next: SampleIndex,
+    decided: SampleIndex,
+}
+
+/// An output that waits for everything before it.
+#[derive(Debug)]
+struct Held {
+    at: SampleIndex,
+    /// The order of outputs at the same position.
+    rank: usize,
+    output: Output,
+}
+
+/// The stages of one signal.
+#[derive(Debug)]
+struct Path {
+    rate: SampleRate,
+    detector: Detector,
+    quality: QualityMeter,
+    resampler: Resampler,
+    baseline: Baseline,
+    resampled: Vec<f32>,
+    /// Samples of the trace that wait for those of other signals.
+    ready: Vec<f32>,
+    found: VecDeque<SampleIndex>,
+}
+
+#[derive(Debug)]
+enum Detector {
+    Qrs(Box<Qrs>),
+    Pulse(Box<PulseDetector>),
+}
+
+impl Chain {
+    /// How far back anything reaches: the detector with its filters, then the rate.
+    pub const MEMORY_SECONDS: f64 = 20.0;
+
+    /// [`Output::Decided`] follows the input at this distance.
+    pub const LAG_SECONDS: f64 = qrs::LAG_SECONDS;
+
+    /// A chain for records of this `layout`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a configuration outside its limits, [`Error::Coarse`] for an ECG
+    /// lead under [`qrs::MIN_RATE_HZ`].
+    pub fn new(layout: &Layout, config: &Config) -> Result<Self, Error> {
+        config.check()?;
+        let base = layout.base_rate();
+        let window_rate = SampleRate::new(config.window.rate_hz)?;
+        let mut plans: Vec<Arc<ResamplePlan>> = Vec::new();
+        let mut paths = Vec::with_capacity(layout.len());
+        for signal in layout.iter() {
+            let plan = plans.iter().find(|plan| plan.input() == signal.rate);
+            let plan = if let Some(plan) = plan {
+                Arc::clone(plan)
+            } else {
+                plans.push(Arc::new(ResamplePlan::new(signal.rate, window_rate)));
+                Arc::clone(&plans[plans.len() - 1])
+            };
+            let detector = match signal.kind {
+                SignalKind::Ecg(_) => {
+                    Detector::Qrs(Box::new(Qrs::new(signal.kind, signal.rate, config.mains)?))
+                }
+                SignalKind::Ppg(_) => Detector::Pulse(Box::new(PulseDetector::new(signal.rate)?)),
+            };
+            paths.push(Path {
+                rate: signal.rate,
+                detector,
+                quality: QualityMeter::new(signal.kind, signal.rate, base)?,
+                resampler: Resampler::new(plan, SampleIndex(0)),
+                baseline: Baseline::new(window_rate, SampleIndex(0)),
+                resampled: Vec::new(),
+                ready: Vec::new(),
+                found: VecDeque::with_capacity(8),
+            });
+        }
+        let (ecg, ppg) = preferences(layout);
+        Ok(Self {
+            base,
+            lag: base.count(Self::LAG_SECONDS),
+            paths,
+            plans,
+            trail: Trail::new(layout, window_rate, &config.window),
+            ecg: Selection::new(base, &ecg),
+            ppg: Selection::new(base, &ppg),
+            ecg_rate: RateCounter::new(RateSource::Ecg, base),
+            ppg_rate: RateCounter::new(RateSource::Ppg, base),
+            held: Vec::with_capacity(32),
+            running: false,
+            next: SampleIndex(0),
+            decided: SampleIndex(0),
+        })
+    }
+
+    /// Takes a block in and appends what it settles to `out`.
+    ///
+    /// Blocks are contiguous; the first one, and the first one after a gap, says where the
+    /// segment starts. A block that starts later than the last one ended is treated as if the gap between them had
+    /// been announced. One that starts earlier, or does not have the signals of the layout, is passed over.
+    pub fn push(&mut self, block: &Block, out: &mut Vec<Output>) {
+        if block.signals.len() != self.paths.len() || block.start < self.next {
+            return;
+        }
+        if self.running && block.start > self.next {
+            let gap = Gap {
+                start: self.next,
+                end: block.start,
+            };
+            self.gap(gap, out);
+        }
+        if block.n_samples().0 == 0 {
+            return;
+        }
+        if !self.running {
+            self.start(block.start);
+        }
+        for (k, (path, signal)) in self.paths.iter_mut().zip(&block.signals).enumerate() {
+            let (ecg, ppg, held) = (&mut self.ecg, &mut self.ppg, &mut self.held);
+            path.quality
+                .push(&signal.samples, signal.lead_off, |quality| {
+                    ecg.judge(k, &quality);
+                    ppg.judge(k, &quality);
+                    held.push(Held {
+                        at: SampleIndex(quality.end.0 - 1),
+                        rank: 4 + k,
+                        output: Output::Quality(quality),
+                    });
+                });
+            path.detect(&signal.samples, signal.lead_off);
+            path.trace(&signal.samples, signal.lead_off);
+        }
+        self.next = block.end();
+        self.decide(self.next.before(self.lag), out);
+        self.show(out);
+    }
+
+    /// Samples are missing: ends the segment before the gap and appends all that is still to be
+    /// said of it to `out`. The next block starts anew.
+    pub fn gap(&mut self, gap: Gap, out: &mut Vec<Output>) {
+        self.finish(out);
+        self.next = self.next.max(gap.end);
+    }
+
+    /// The record ends: appends all that is still to be said to `out`.
+    pub fn finish(&mut self, out: &mut Vec<Output>) {
+        if !self.running {
+            return;
+        }
+        for path in &mut self.paths {
+            path.finish();
+        }
+        self.decide(self.next, out);
+        self.show(out);
+        self.running = false;
+    }
+
+    /// Up to `seconds` of every signal before `end`, as in [`Output::Trace`]: at most one window,
+    /// less after a start or a gap; `None` while the trace has not reached `end`, and when that is
+    /// so long ago that it is gone.
+    pub fn strip(&self, end: SampleIndex, seconds: f64) -> Option<Strip> {
+        self.trail.strip(end, seconds)
+    }
+
+    /// The position that the trace has reached: the latest end that a strip can have.
+    pub fn trace_end(&self) -> SampleIndex {
+        self.trail.end()
+    }
+
+    /// The window that ends at `end`; `None` where the trace has not reached it, has left it
+    /// behind, or began too late, and for records without ECG.
+    pub fn window_at(&self, end: SampleIndex) -> Option<Window> {
+        self.trail.window_at(end)
+    }
+
+    /// The memory that this chain holds, stack and heap.
+    pub fn state_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.paths.capacity() * size_of::<Path>()
+            + self.paths.iter().map(Path::heap_bytes).sum::<usize>()
+            + self
+                .plans
+                .iter()
+                .map(|plan| size_of::<ResamplePlan>() + plan.heap_bytes())
+                .sum::<usize>()
+            + self.trail.heap_bytes()
+            + self.ecg.heap_bytes()
+            + self.ppg.heap_bytes()
+            + self.ecg_rate.heap_bytes()
+            + self.ppg_rate.heap_bytes()
+            + self.held.capacity() * size_of::<Held>()
+    }
+
+    /// Begins a segment.
+    fn start(&mut self, start: SampleIndex) {
+        self.running = true;
+        self.next = start;
+        self.decided = self.decided.max(start);
+        self.ecg.reset(start);
+        self.ppg.reset(start);
+        self.ecg_rate.interrupt();
+        self.ppg_rate.interrupt();
+        let mut first = SampleIndex(0);
+        for path in &mut self.paths {
+            path.start(self.base, start);
+            first = path.resampler.next_index();
+        }
+        // Rates that do not divide evenly may start a sample apart: the first path sets the pace.
+        if let Some(path) = self.paths.first() {
+            first = path.resampler.next_index();
+        }
+        self.trail.reset(first);
+    }
+
+    /// Says everything about positions before `until`.
+    fn decide(&mut self, until: SampleIndex, out: &mut Vec<Output>) {
+        if until <= self.decided {
+            return;
+        }
+        self.decided = until;
+        for (k, path) in self.paths.iter_mut().enumerate() {
+            let selection = match path.detector {
+                Detector::Qrs(_) => &mut self.ecg,
+                Detector::Pulse(_) => &mut self.ppg,
+            };
+            if let Some(choice) = selection.choices.iter_mut().find(|c| c.signal == k) {
+                let (rate, base) = (path.rate, self.base);
+                choice
+                    .found
+                    .extend(path.found.drain(..).map(|at| rate.convert(at, base)));
+            }
+        }
+        let (held, rate) = (&mut self.held, &mut self.ecg_rate);
+        self.ecg.take(until, |taken| match taken {
+            Taken::Blind => rate.interrupt(),
+            Taken::Found(at) => {
+                let beat = Output::Beat(Beat {
+                    r_peak: at,
+                    class: None,
+                });
+                hold(held, at, 0, beat, rate.push(at));
+            }
+        });
+        let rate = &mut self.ppg_rate;
+        self.ppg.take(until, |taken| match taken {
+            Taken::Blind => rate.interrupt(),
+            Taken::Found(at) => {
+                let pulse = Output::Pulse(Pulse { onset: at });
+                hold(held, at, 2, pulse, rate.push(at));
+            }
+        });
+        self.held.sort_by_key(|held| (held.at, held.rank));
+        let due = self.held.partition_point(|held| held.at < until);
+        out.extend(self.held.drain(..due).map(|held| held.output));
+        out.push(Output::Decided(until));
+    }
+
+    /// Shows the samples that all signals have ready.
+    fn show(&mut self, out: &mut Vec<Output>) {
+        let n = self.paths.iter().map(|path| path.ready.len()).min();
+        let n = n.unwrap_or(0);
+        if n == 0 {
+            return;
+        }
+        let take = |path: &mut Path| path.ready.drain(..n).collect();
+        let signals = self.paths.iter_mut().map(take).collect();
+        let before = out.len();
+        let trace = self
+            .trail
+            .push(signals, |window| out.push(Output::Window(window)));
+        out.insert(before, Output::Trace(trace));
+    }
+}
+
+/// Holds a beat or a pulse and the rate as of it.
+fn hold(held: &mut Vec<Held>, at: SampleIndex, rank: usize, output: Output, rate: Option<Rate>) {
+    held.push(Held { at, rank, output });
+    held.extend(rate.map(|rate| Held {
+        at,
+        rank: rank + 1,
+        output: Output::Rate(rate),
+    }));
+}
+
+/// The ECG leads and the PPG signals of a layout, best for beats first: II, I, V5, then as they come.
+fn preferences(layout: &Layout) -> (Vec<usize>, Vec<usize>) {
+    let of = |ecg: bool| {
+        let signals = layout.iter().enumerate();
+        signals
+            .filter(move |(_, signal)| signal.kind.lead().is_some() == ecg)
+            .map(|(k, _)| k)
+            .collect::<Vec<_>>()
+    };
+    let mut ecg = of(true);
+    ecg.sort_by_key(|k| match layout[*k].kind.lead() {
+        Some(Lead::II) => 0,
+        Some(Lead::I) => 1,
+        Some(Lead::V5) => 2,
+        _ => 3,
+    });
+    (ecg, of(false))
+}
+
+impl Path {
+    fn start(&mut self, base: SampleRate, start: SampleIndex) {
+        let own = base.convert(start, self.rate);
+        match &mut self.detector {
+            Detector::Qrs(qrs) => qrs.reset(own),
+            Detector::Pulse(pulse) => pulse.reset(own),
+        }
+        self.quality.reset(own);
+        self.resampler.reset(own);
+        self.baseline.reset(self.resampler.next_index());
+        self.ready.clear();
+        self.found.clear();
+    }
+
+    fn detect(&mut self, samples: &[f32], off: bool) {
+        match &mut self.detector {
+            Detector::Qrs(qrs) => qrs.push(samples, off, &mut self.found),
+            Detector::Pulse(pulse) => pulse.push(samples, off, &mut self.found),
+        }
+    }
+
+    fn trace(&mut self, samples: &[f32], off: bool) {
+        for bite in samples.chunks(SILENCE.len()) {
+            let bite = if off { &SILENCE[..bite.len()] } else { bite };
+            self.resampler.push(bite, &mut self.resampled);
+            self.baseline.push(&self.resampled, &mut self.ready);
+            self.resampled.clear();
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Detector::Qrs(qrs) = &mut self.detector {
+            qrs.finish(&mut self.found);
+        }
+        self.resampler.finish(&mut self.resampled);
+        self.baseline.push(&self.resampled, &mut self.ready);
+        self.resampled.clear();
+        self.baseline.finish(&mut self.ready);
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let detector = match &self.detector {
+            Detector::Qrs(qrs) => size_of::<Qrs>() + qrs.heap_bytes(),
+            Detector::Pulse(pulse) => size_of::<PulseDetector>() + pulse.heap_bytes(),
+        };
+        detector
+            + self.quality.heap_bytes()
+            + self.resampler.heap_bytes()
+            + self.baseline.heap_bytes()
+            + (self.resampled.capacity() + self.ready.capacity()) * size_of::<f32>()
+            + self.found.capacity() * size_of::<SampleIndex>()
+    }
+}
+
+// The longest memory is that of the rate; its parts add up. The windows reach back two seconds only.
+const _: () = assert!(qrs::MEMORY_SECONDS + rr::WINDOW_SECONDS <= Chain::MEMORY_SECONDS);
+const _: () = assert!(pulse::MEMORY_SECONDS + rr::WINDOW_SECONDS <= Chain::MEMORY_SECONDS);
+const _: () = assert!(pulse::LAG_SECONDS <= Chain::LAG_SECONDS);

@@ -1,0 +1,53 @@
+//! Pure signal processing: from the blocks of one record to its beats, rates, qualities and windows.
+//!
+//! [`Chain`] is the way in; the stages it is made of stand in modules of their own. Everything here
+//! is a plain struct with `push`: **no clock, no I/O, no randomness, no locks**. Signal code
+//! cannot fail once it is built: what can be refused is refused by [`Chain::new`].
+//!
+//! There are two ways through the filters. Detection wants the least delay: causal recursive sections
+//! with f64 state. What is drawn and shown to models can wait a second: linear phase, 0.5 to 40 Hz, delay
+//! compensated, so that waves keep their shape.
+//!
+//! ```
+//! use dsp::{Chain, Config, Output};
+//! use ecg::{Block, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec};
+//!
+//! let rate = SampleRate::new(250.0)?;
+//! let layout = Layout::new(&[SignalSpec { kind: SignalKind::Ecg(Lead::II), rate }])?;
+//! let mut chain = Chain::new(&layout, &Config::default())?;
+//!
+//! // Ten seconds of spikes, one a second.
+//! let spike = |n: u32| (-(f64::from(n % 250) - 125.0).powi(2) / 8.0).exp() as f32;
+//! let samples = (0..2500).map(spike).collect();
+//! let signals = vec![SignalBlock { samples, lead_off: false }];
+//! let mut out = Vec::new();
+//! chain.push(&Block { start: SampleIndex(0), signals }, &mut out);
+//! chain.finish(&mut out);
+//!
+//! let beats = out.iter().filter(|output| matches!(output, Output::Beat(_)));
+//! assert_eq!(beats.count(), 10);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod baseline;
+mod chain;
+mod config;
+mod crest;
+mod decision;
+mod envelope;
+mod error;
+pub mod filter;
+pub mod pulse;
+pub mod qrs;
+pub mod quality;
+mod relay;
+pub mod resample;
+pub mod rr;
+mod selection;
+pub mod spectrum;
+mod window;
+
+pub use chain::{Chain, Output};
+pub use config::{Config, Mains, WindowConfig};
+pub use error::Error;
+pub use window::Trace;
