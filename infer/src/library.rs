@@ -1,0 +1,264 @@
+//! The models that are loaded, each checked against its manifest.
+//!
+//! All of them take the same windows, because the windows of a device are cut once.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::manifest::{Manifest, WindowShape};
+use crate::model::Plan;
+use crate::{Error, Kind};
+
+/// The largest manifest that is read, in bytes.
+const MAX_MANIFEST: u64 = 1 << 16;
+/// The largest ONNX file that is read, in bytes.
+const MAX_ONNX: u64 = 1 << 29;
+
+/// What ships inside the binary: name of the manifest, manifest, ONNX file.
+const SHIPPED: [(&str, &str, &[u8]); 1] = [(
+    "linear-3to12.toml",
+    include_str!("../models/linear-3to12.toml"),
+    include_bytes!("../models/linear-3to12.onnx"),
+)];
+
+/// A model and what its manifest says about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    pub(crate) manifest: Manifest,
+    pub(crate) plan: Plan,
+}
+
+/// Models that take the same windows.
+#[derive(Debug, Clone, Default)]
+pub struct Library {
+    models: Vec<Model>,
+}
+
+impl Library {
+    /// A library without models: leads are derived, none is reconstructed.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The models inside the binary.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), if the binary was built from files that do not fit each other.
+    pub fn shipped() -> Result<Self, Error> {
+        let mut library = Self::empty();
+        for (file, text, onnx) in SHIPPED {
+            library.add(file, Manifest::parse(file, text)?, onnx)?;
+        }
+        Ok(library)
+    }
+
+    /// Every model of a directory: each `*.toml` is a manifest, its ONNX file lies beside it.
+    ///
+    /// # Errors
+    /// [`Error::Read`] for a file that cannot be read, [`Error::Toml`], [`Error::Manifest`] and
+    /// [`Error::Onnx`] for one that is not what it should be; also if there is no manifest.
+    pub fn load(directory: &Path) -> Result<Self, Error> {
+        let read_error = |source| Error::Read {
+            file: directory.display().to_string(),
+            source,
+        };
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(directory).map_err(read_error)? {
+            let path = entry.map_err(read_error)?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            return Err(Error::Manifest {
+                file: directory.display().to_string(),
+                field: "*.toml",
+                expected: "at least one manifest".to_owned(),
+                found: "none".to_owned(),
+            });
+        }
+        paths.sort();
+        let mut library = Self::empty();
+        for path in paths {
+            let file = path.display().to_string();
+            let text = read(&path, MAX_MANIFEST)?;
+            let text = String::from_utf8(text).map_err(|error| Error::Read {
+                file: file.clone(),
+                source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+            })?;
+            let manifest = Manifest::parse(&file, &text)?;
+            let onnx = read(&directory.join(&manifest.onnx_file), MAX_ONNX)?;
+            library.add(&file, manifest, &onnx)?;
+        }
+        Ok(library)
+    }
+
+    /// The manifests, in the order of loading.
+    pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
+        self.models.iter().map(|model| &model.manifest)
+    }
+
+    /// The windows that every model here takes; `None` without models.
+    pub fn window(&self) -> Option<WindowShape> {
+        self.models.first().map(|model| model.manifest.window)
+    }
+
+    pub(crate) fn reconstructing(&self) -> impl Iterator<Item = &Model> {
+        self.models
+            .iter()
+            .filter(|model| model.manifest.kind == Kind::Reconstruct)
+    }
+
+    /// Adds a model; `file` names its manifest in errors.
+    pub(crate) fn add(&mut self, file: &str, manifest: Manifest, onnx: &[u8]) -> Result<(), Error> {
+        let describe = |window: WindowShape| format!("{} at {}", window.n_samples, window.rate);
+        if let Some(window) = self.window().filter(|window| *window != manifest.window) {
+            return Err(Error::Manifest {
+                file: file.to_owned(),
+                field: "window",
+                expected: format!("{} as in the other models", describe(window)),
+                found: describe(manifest.window),
+            });
+        }
+        if self
+            .manifests()
+            .any(|other| other.model.name == manifest.model.name)
+        {
+            return Err(Error::Manifest {
+                file: file.to_owned(),
+                field: "name",
+                expected: "a name of its own".to_owned(),
+                found: format!("{} a second time", manifest.model.name),
+            });
+        }
+        let plan = Plan::build(&manifest, onnx)?;
+        self.models.push(Model { manifest, plan });
+        Ok(())
+    }
+}
+
+/// A whole file of at most `limit` bytes.
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .and_then(|_| {
+            if bytes.len() as u64 > limit {
+                let reason = format!("longer than {limit} bytes");
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::FileTooLarge,
+                    reason,
+                ));
+            }
+            Ok(())
+        })
+        .map_err(|source| Error::Read {
+            file: path.display().to_string(),
+            source,
+        })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    const FILE: &str = SHIPPED[0].0;
+    const TEXT: &str = SHIPPED[0].1;
+    const ONNX: &[u8] = SHIPPED[0].2;
+
+    fn add(text: &str, onnx: &[u8]) -> Result<(), Error> {
+        // With the right hash, so that what is tested comes after that check.
+        let manifest = Manifest::parse(FILE, text).unwrap();
+        let sha256 = format!("{:x}", Sha256::digest(onnx));
+        let text = text.replace(&manifest.model.sha256, &sha256);
+        Library::empty().add(FILE, Manifest::parse(FILE, &text).unwrap(), onnx)
+    }
+
+    #[test]
+    fn the_shipped_models_load_from_the_binary_and_from_their_directory() {
+        let shipped = Library::shipped().unwrap();
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let loaded = Library::load(&directory).unwrap();
+        assert!(shipped.manifests().eq(loaded.manifests()));
+        assert_eq!(shipped.window().unwrap().n_samples, 2560);
+    }
+
+    #[test]
+    fn a_directory_without_models_is_an_error_with_its_name() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let error = Library::load(&directory).unwrap_err().to_string();
+        assert!(
+            error.contains("src") && error.contains("manifest"),
+            "{error}"
+        );
+        assert!(matches!(
+            Library::load(&directory.join("absent")),
+            Err(Error::Read { .. })
+        ));
+    }
+
+    #[test]
+    fn an_onnx_file_that_does_not_fit_its_manifest_is_refused() {
+        let hash = Library::empty()
+            .add(FILE, Manifest::parse(FILE, TEXT).unwrap(), b"other")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            hash.contains("linear-3to12.onnx: onnx.sha256: expected"),
+            "{hash}"
+        );
+
+        add(TEXT, ONNX).unwrap();
+        for (from, to, field) in [
+            ("n_samples = 2560", "n_samples = 1280", "input"),
+            (
+                "leads = [\"II\", \"V1\"",
+                "leads = [\"I\", \"II\", \"V1\"",
+                "input",
+            ),
+            ("leads = [\"I\", \"V2\", ", "leads = [\"V2\", ", "output"),
+        ] {
+            match add(&TEXT.replace(from, to), ONNX) {
+                Err(Error::Manifest { field: named, .. }) => assert_eq!(named, field),
+                other => panic!("{to}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn corrupt_onnx_files_are_errors_or_another_model_never_a_panic() {
+        // The graph ends before the last bytes, which say the operator set.
+        for length in 0..ONNX.len() - 16 {
+            assert!(add(TEXT, &ONNX[..length]).is_err(), "{length} bytes");
+        }
+        // Some flips hit a weight or a name and leave a valid file.
+        let flip = |position: &usize| {
+            let mut flipped = ONNX.to_vec();
+            flipped[*position] ^= 0x55;
+            add(TEXT, &flipped).is_err()
+        };
+        assert!((0..ONNX.len()).filter(flip).count() > 50);
+    }
+
+    #[test]
+    fn models_of_one_library_take_the_same_windows_and_have_their_own_names() {
+        let mut library = Library::shipped().unwrap();
+        let same = library.add(FILE, Manifest::parse(FILE, TEXT).unwrap(), ONNX);
+        assert!(matches!(same, Err(Error::Manifest { field: "name", .. })));
+        let text = TEXT.replace("rate_hz = 250.0", "rate_hz = 500.0");
+        let other = library.add(FILE, Manifest::parse(FILE, &text).unwrap(), ONNX);
+        assert!(matches!(
+            other,
+            Err(Error::Manifest {
+                field: "window",
+                ..
+            })
+        ));
+    }
+}

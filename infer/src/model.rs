@@ -1,0 +1,108 @@
+//! An ONNX file as an optimised plan. **The only file that names tract.**
+//!
+//! Batch of one, concrete shapes, f32: the shapes for which tract's convolutions are fast.
+//! A plan is shared, not copied, by the threads that run it. tract may panic on a graph that is
+//! broken in ways it did not foresee, so loading and running catch that.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::Factoid;
+
+use crate::error::panic_message;
+use crate::{Error, Manifest, tensor};
+
+/// A model that fits its manifest, ready to run.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    plan: Arc<TypedRunnableModel>,
+    input_shape: [usize; 3],
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Plan({:?})", self.input_shape)
+    }
+}
+
+impl Plan {
+    /// Checks an ONNX file against its manifest and optimises it.
+    pub(crate) fn build(manifest: &Manifest, onnx: &[u8]) -> Result<Self, Error> {
+        let found = format!("{:x}", Sha256::digest(onnx));
+        if found != manifest.model.sha256 {
+            let expected = manifest.model.sha256.clone();
+            return Err(refuse(manifest, "onnx.sha256", expected, found));
+        }
+        catch_unwind(AssertUnwindSafe(|| optimise(manifest, onnx)))
+            .unwrap_or_else(|panic| Err(unloadable(manifest, panic_message(&*panic))))
+    }
+
+    /// Runs the model on a tensor of the manifest's input shape.
+    pub(crate) fn run(&self, input: &[f32]) -> Result<Vec<f32>, String> {
+        catch_unwind(AssertUnwindSafe(|| {
+            let input = Tensor::from_shape(&self.input_shape, input)?;
+            let output = self.plan.run(tvec!(input.into()))?;
+            let view = output[0].to_plain_array_view::<f32>()?;
+            TractResult::Ok(view.iter().copied().collect())
+        }))
+        .map_err(|panic| panic_message(&*panic))?
+        .map_err(|error| format!("{error:#}"))
+    }
+}
+
+fn optimise(manifest: &Manifest, mut onnx: &[u8]) -> Result<Plan, Error> {
+    let unloadable = |error: TractError| unloadable(manifest, format!("{error:#}"));
+    let input_shape = tensor::input_shape(manifest);
+    let output_shape = tensor::output_shape(manifest);
+
+    let model = tract_onnx::onnx()
+        .with_ignore_value_info(true)
+        .model_for_read(&mut onnx)
+        .map_err(unloadable)?;
+    for (field, outlets) in [
+        ("input", model.input_outlets().map_err(unloadable)?),
+        ("output", model.output_outlets().map_err(unloadable)?),
+    ] {
+        if outlets.len() != 1 {
+            let found = format!("{}", outlets.len());
+            return Err(refuse(manifest, field, "one tensor".into(), found));
+        }
+    }
+    let fact = model.input_fact(0).map_err(unloadable)?;
+    let shape: TVec<TDim> = input_shape.iter().map(|&dim| TDim::from(dim)).collect();
+    let (kind, found) = (fact.datum_type.concretize(), format!("{fact:?}"));
+    if kind != Some(f32::datum_type()) || fact.shape.concretize() != Some(shape) {
+        return Err(refuse(manifest, "input", describe(input_shape), found));
+    }
+
+    let model = model.into_optimized().map_err(unloadable)?;
+    let fact = model.output_fact(0).map_err(unloadable)?;
+    if fact.datum_type != f32::datum_type() || fact.shape.as_concrete() != Some(&output_shape[..]) {
+        let found = format!("{fact:?}");
+        return Err(refuse(manifest, "output", describe(output_shape), found));
+    }
+    let plan = model.into_runnable().map_err(unloadable)?;
+    Ok(Plan { plan, input_shape })
+}
+
+fn describe(shape: [usize; 3]) -> String {
+    format!("f32 {shape:?}")
+}
+
+fn refuse(manifest: &Manifest, field: &'static str, expected: String, found: String) -> Error {
+    Error::Manifest {
+        file: manifest.onnx_file.clone(),
+        field,
+        expected,
+        found,
+    }
+}
+
+fn unloadable(manifest: &Manifest, reason: String) -> Error {
+    Error::Onnx {
+        file: manifest.onnx_file.clone(),
+        reason,
+    }
+}

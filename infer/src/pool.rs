@@ -1,0 +1,461 @@
+//! Inference on its own OS threads.
+//!
+//! **Every job that is submitted is answered exactly once**, with its result or with
+//! [`Outcome::Shed`], on a thread of the pool or on the submitting one.
+//!
+//! * Each device has one place for a live window: a newer one takes it, and the one displaced is
+//!   shed at once. What waits is therefore bounded by the number of devices.
+//! * Jobs to keep (the strips of alarms) are never shed and go first; the caller bounds them.
+//! * Devices take turns, among jobs to keep and among live windows.
+//! * A panic ends its job, not its thread.
+//!
+//! No lock is held while a model runs or a reply is called.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ecg::{DeviceId, TwelveLead, Window};
+
+use crate::error::panic_message;
+use crate::{Error, Reconstructor};
+
+/// What a submitted window is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// The present state of a device: worthless once a newer window is there.
+    Live,
+    /// To be kept, such as the strip of an alarm: never shed, and first in line.
+    Keep,
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It ran.
+    Done(Result<TwelveLead, Error>),
+    /// A newer window of the same device took its place, or the pool shut down.
+    Shed,
+}
+
+type Reply = Box<dyn FnOnce(Outcome) + Send>;
+type Work = Box<dyn Fn(&Window) -> Result<TwelveLead, Error> + Send + Sync>;
+type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
+
+/// Threads that complete windows to twelve leads.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    line: Mutex<Line>,
+    wake: Condvar,
+    work: Work,
+    clock: Clock,
+    /// Bits of an `f64`, seconds.
+    last_run: AtomicU64,
+}
+
+/// A window and who waits for it.
+struct Ticket {
+    window: Window,
+    reply: Reply,
+}
+
+/// What waits. A device is in `keep_turns` or `live_turns` if and only if it has such a job.
+#[derive(Default)]
+struct Line {
+    keep: HashMap<DeviceId, VecDeque<Ticket>>,
+    keep_turns: VecDeque<DeviceId>,
+    live: HashMap<DeviceId, Ticket>,
+    live_turns: VecDeque<DeviceId>,
+    n_keep: usize,
+    closed: bool,
+}
+
+impl Line {
+    /// Puts a job in line and returns the one it displaces.
+    fn push(&mut self, device: DeviceId, job: Job, ticket: Ticket) -> Option<Ticket> {
+        match job {
+            Job::Keep => {
+                self.n_keep += 1;
+                let jobs = self.keep.entry(device.clone()).or_default();
+                if jobs.is_empty() {
+                    self.keep_turns.push_back(device);
+                }
+                jobs.push_back(ticket);
+                None
+            }
+            Job::Live => {
+                // The newer window inherits the turn of the one it displaces.
+                let displaced = self.live.insert(device.clone(), ticket);
+                if displaced.is_none() {
+                    self.live_turns.push_back(device);
+                }
+                displaced
+            }
+        }
+    }
+
+    /// Takes the next job: those to keep first, devices in turn.
+    fn pop(&mut self) -> Option<Ticket> {
+        if let Some(device) = self.keep_turns.pop_front() {
+            let jobs = self.keep.get_mut(&device)?;
+            let ticket = jobs.pop_front()?;
+            self.n_keep -= 1;
+            if jobs.is_empty() {
+                self.keep.remove(&device);
+            } else {
+                self.keep_turns.push_back(device);
+            }
+            return Some(ticket);
+        }
+        let device = self.live_turns.pop_front()?;
+        self.live.remove(&device)
+    }
+}
+
+impl Shared {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        // Nothing panics while it holds the lock, and each step leaves the line whole.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs jobs until the pool is closed and nothing is left.
+    fn run(&self) {
+        loop {
+            let mut line = self.line();
+            let ticket = loop {
+                if let Some(ticket) = line.pop() {
+                    break ticket;
+                }
+                if line.closed {
+                    return;
+                }
+                line = self.wake.wait(line).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(line);
+            let start = (self.clock)();
+            let result = catch_unwind(AssertUnwindSafe(|| (self.work)(&ticket.window)));
+            let seconds = (self.clock)().saturating_sub(start).as_secs_f64();
+            self.last_run.store(seconds.to_bits(), Ordering::Relaxed);
+            let result = result.unwrap_or_else(|panic| {
+                Err(Error::Panic {
+                    reason: panic_message(&*panic),
+                })
+            });
+            answer(ticket.reply, Outcome::Done(result));
+        }
+    }
+}
+
+/// Calls a reply; one that panics has had its answer, and harms nobody else.
+fn answer(reply: Reply, outcome: Outcome) {
+    drop(catch_unwind(AssertUnwindSafe(|| reply(outcome))));
+}
+
+impl Pool {
+    /// Starts `threads` threads, at least one, that share one reconstructor.
+    ///
+    /// `clock` is any monotonic time; it only serves [`last_run_seconds`](Self::last_run_seconds).
+    ///
+    /// # Errors
+    /// [`Error::Thread`] if the operating system refuses a thread.
+    pub fn new(
+        threads: usize,
+        reconstructor: Arc<Reconstructor>,
+        clock: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let work = move |window: &Window| reconstructor.reconstruct(window);
+        Self::with_work(threads, Box::new(work), Box::new(clock))
+    }
+
+    fn with_work(threads: usize, work: Work, clock: Clock) -> Result<Self, Error> {
+        let mut pool = Self {
+            shared: Arc::new(Shared {
+                line: Mutex::default(),
+                wake: Condvar::new(),
+                work,
+                clock,
+                last_run: AtomicU64::new(0.0f64.to_bits()),
+            }),
+            threads: Vec::new(),
+        };
+        for number in 0..threads.max(1) {
+            let shared = Arc::clone(&pool.shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("infer-{number}"))
+                .spawn(move || shared.run())
+                .map_err(Error::Thread)?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+
+    /// Submits a window; `reply` is called exactly once, and should only hand the outcome on.
+    ///
+    /// Never blocks on a model. A displaced window's reply is called before this returns.
+    pub fn submit(
+        &self,
+        device: DeviceId,
+        window: Window,
+        job: Job,
+        reply: impl FnOnce(Outcome) + Send + 'static,
+    ) {
+        let ticket = Ticket {
+            window,
+            reply: Box::new(reply),
+        };
+        let displaced = self.shared.line().push(device, job, ticket);
+        self.shared.wake.notify_one();
+        if let Some(ticket) = displaced {
+            answer(ticket.reply, Outcome::Shed);
+        }
+    }
+
+    /// Jobs that wait for a thread.
+    pub fn queued(&self) -> usize {
+        let line = self.shared.line();
+        line.n_keep + line.live.len()
+    }
+
+    /// What the job that ended last took, in seconds; 0 before the first.
+    pub fn last_run_seconds(&self) -> f64 {
+        f64::from_bits(self.shared.last_run.load(Ordering::Relaxed))
+    }
+
+    /// Sheds the live windows that wait, runs the jobs to keep, and ends the threads.
+    ///
+    /// Returns when every reply has been called. Dropping the pool does the same.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let shed: Vec<Ticket> = {
+            let mut line = self.shared.line();
+            line.closed = true;
+            line.live_turns.clear();
+            line.live.drain().map(|(_, ticket)| ticket).collect()
+        };
+        self.shared.wake.notify_all();
+        for ticket in shed {
+            answer(ticket.reply, Outcome::Shed);
+        }
+        for thread in self.threads.drain(..) {
+            // A reply may own the last handle to the pool; a thread cannot wait for itself.
+            if thread.thread().id() != std::thread::current().id() {
+                // The loop of a thread catches what it runs, so there is no panic to pass on.
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("threads", &self.threads.len())
+            .field("queued", &self.queued())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ecg::{Lead, LeadOrigin, SampleIndex, SampleRate};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    fn window(start: u64) -> Window {
+        Window {
+            start: SampleIndex(start),
+            end: SampleIndex(start + 1),
+            rate: SampleRate::new(250.0).unwrap(),
+            leads: vec![Lead::II],
+            samples: vec![0.0],
+            n_samples: 1,
+        }
+    }
+
+    fn device(name: &str) -> DeviceId {
+        name.parse().unwrap()
+    }
+
+    /// A pool of one thread that says which window it began and waits for leave to end it.
+    /// Window 13 panics.
+    ///
+    /// The pool comes last, so that a test that fails drops `leave` first and cannot hang.
+    struct Stand {
+        began: Receiver<u64>,
+        leave: Sender<()>,
+        outcomes: Receiver<(u64, String)>,
+        tell: Sender<(u64, String)>,
+        pool: Pool,
+    }
+
+    fn stand() -> Stand {
+        let (begin, began) = channel();
+        let (leave, wait) = channel();
+        let (tell, outcomes) = channel();
+        let (begin, wait) = (Mutex::new(begin), Mutex::new(wait));
+        let work = move |window: &Window| {
+            begin.lock().unwrap().send(window.start.0).unwrap();
+            let waited = wait.lock().unwrap().recv();
+            assert!(waited.is_ok() && window.start.0 != 13, "unlucky window");
+            crate::derive(window)
+        };
+        let ticks = AtomicU64::new(0);
+        let clock = move || Duration::from_millis(250 * ticks.fetch_add(1, Ordering::Relaxed));
+        let pool = Pool::with_work(1, Box::new(work), Box::new(clock)).unwrap();
+        Stand {
+            began,
+            leave,
+            outcomes,
+            tell,
+            pool,
+        }
+    }
+
+    impl Stand {
+        fn submit(&self, name: &str, start: u64, job: Job) {
+            let tell = self.tell.clone();
+            self.pool
+                .submit(device(name), window(start), job, move |outcome| {
+                    let said = match outcome {
+                        Outcome::Done(Ok(_)) => "done".to_owned(),
+                        Outcome::Done(Err(error)) => error.to_string(),
+                        Outcome::Shed => "shed".to_owned(),
+                    };
+                    tell.send((start, said)).unwrap();
+                });
+        }
+
+        fn next(&self) -> u64 {
+            self.began.recv().unwrap()
+        }
+
+        fn outcome(&self) -> (u64, String) {
+            self.outcomes.recv().unwrap()
+        }
+    }
+
+    #[test]
+    fn the_newest_live_window_wins_and_the_displaced_one_is_shed_at_once() {
+        let stand = stand();
+        stand.submit("busy", 0, Job::Live);
+        assert_eq!(stand.next(), 0);
+        stand.submit("a", 1, Job::Live);
+        stand.submit("a", 2, Job::Live);
+        assert_eq!(stand.outcome(), (1, "shed".into()));
+        assert_eq!(stand.pool.queued(), 1);
+        stand.leave.send(()).unwrap();
+        assert_eq!(stand.outcome(), (0, "done".into()));
+        assert_eq!(stand.next(), 2);
+        stand.leave.send(()).unwrap();
+        assert_eq!(stand.outcome(), (2, "done".into()));
+        assert_eq!(stand.pool.queued(), 0);
+        assert!((stand.pool.last_run_seconds() - 0.25).abs() < 1e-9);
+    }
+
+    #[test]
+    fn jobs_to_keep_go_first_and_devices_take_turns() {
+        let stand = stand();
+        stand.submit("busy", 0, Job::Live);
+        assert_eq!(stand.next(), 0);
+        for (name, start, job) in [
+            ("a", 1, Job::Live),
+            ("b", 2, Job::Live),
+            ("a", 3, Job::Keep),
+            ("a", 4, Job::Keep),
+            ("b", 5, Job::Keep),
+            // Displaces 1 and inherits its turn.
+            ("a", 6, Job::Live),
+        ] {
+            stand.submit(name, start, job);
+        }
+        assert_eq!(stand.outcome(), (1, "shed".into()));
+        for expected in [3, 5, 4, 6, 2] {
+            stand.leave.send(()).unwrap();
+            assert_eq!(stand.next(), expected);
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_its_thread_lives() {
+        let stand = stand();
+        stand.submit("a", 13, Job::Live);
+        stand.leave.send(()).unwrap();
+        let (_, said) = stand.outcome();
+        assert_eq!(said, "inference panicked: unlucky window");
+        // A reply that panics does no harm either.
+        let reply = |_| panic!("in a reply");
+        stand.pool.submit(device("a"), window(1), Job::Live, reply);
+        stand.leave.send(()).unwrap();
+        stand.submit("b", 2, Job::Live);
+        stand.leave.send(()).unwrap();
+        assert_eq!(stand.outcome(), (2, "done".into()));
+    }
+
+    #[test]
+    fn shutdown_sheds_live_windows_runs_what_is_to_keep_and_answers_all() {
+        let stand = stand();
+        stand.submit("a", 0, Job::Live);
+        assert_eq!(stand.next(), 0);
+        stand.submit("a", 1, Job::Live);
+        stand.submit("b", 2, Job::Keep);
+        stand.submit("b", 3, Job::Keep);
+        for _ in 0..3 {
+            stand.leave.send(()).unwrap();
+        }
+        let Stand {
+            pool,
+            outcomes,
+            tell,
+            ..
+        } = stand;
+        pool.shutdown();
+        drop(tell);
+        let mut outcomes: Vec<_> = outcomes.iter().collect();
+        outcomes.sort();
+        let first = outcomes.remove(0);
+        assert_eq!(first, (0, "done".into()));
+        // Window 1 may have been begun before the shutdown, had the thread been quick.
+        assert_eq!(outcomes.remove(0).0, 1);
+        let kept = [(2, "done".into()), (3, "done".into())];
+        assert_eq!(outcomes, kept);
+    }
+
+    #[test]
+    fn many_threads_answer_every_job_once() {
+        let reconstructor = Arc::new(Reconstructor::new(crate::Library::empty()));
+        let pool = Pool::new(4, reconstructor, || Duration::ZERO).unwrap();
+        let (tell, outcomes) = channel();
+        for job in 0..2000u64 {
+            let tell = tell.clone();
+            let kind = if job % 7 == 0 { Job::Keep } else { Job::Live };
+            let name = format!("device-{}", job % 50);
+            pool.submit(device(&name), window(job), kind, move |outcome| {
+                if let Outcome::Done(result) = &outcome {
+                    let twelve = result.as_ref().unwrap();
+                    assert_eq!(twelve.start.0, job);
+                    assert_eq!(twelve.origin[1], LeadOrigin::Measured);
+                }
+                tell.send((job, matches!(outcome, Outcome::Done(_))))
+                    .unwrap();
+            });
+        }
+        pool.shutdown();
+        drop(tell);
+        let mut outcomes: Vec<(u64, bool)> = outcomes.iter().collect();
+        outcomes.sort_unstable();
+        assert!(outcomes.iter().map(|(job, _)| *job).eq(0..2000));
+        assert!(outcomes.iter().all(|(job, done)| *done || job % 7 != 0));
+    }
+}
