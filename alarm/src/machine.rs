@@ -1,0 +1,458 @@
+//! The life of alarms: raised, acknowledged, latched, cleared.
+//!
+//! **Give facts in any order, then say how far they are complete; out come events in the order of
+//! the samples that decided them.** An event's `at` is the exact sample at which it became true
+//! (for an asystole the last beat + 4 s), so the events depend on the facts alone, not on how
+//! often or in which portions they were given.
+//!
+//! Contract of [`Machine::decided`]`(d)`: every beat, rate and gap that begins before `d`, and every
+//! quality that ends at or before `d`, has been given. Beats and rates given later than that are
+//! ignored; gaps and qualities count from the first undecided sample.
+//!
+//! The second still running has no quality yet. It is taken as usable, so an asystole is raised
+//! 4 s after the last beat without waiting for it; if that second then turns out as off, saturated
+//! or noisy on every ECG lead, the alarm ends at the second's end.
+//!
+//! After a restart: [`start`](Machine::start) 20 s before the last decided sample,
+//! [`resume`](Machine::resume) with it and the alarms that stand, and give the facts from there
+//! again. The events from then on are those that would have come without the restart.
+//!
+//! What is deliberately absent: clocks, timers, channels, and any memory longer than 20 s other
+//! than the alarms that stand.
+
+use ecg::{
+    AlarmEvent, AlarmId, AlarmState, Anchor, Beat, Condition, DeviceId, Gap, Layout, Quality, Rate,
+    RecordId, SampleIndex, Utc,
+};
+
+use crate::judge::Verdict;
+use crate::memory::Memory;
+use crate::pending::{Fact, Moment, Phase};
+use crate::watch::Watch;
+use crate::{Config, Error, Limits, definition};
+
+/// The alarms of one device.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    device: DeviceId,
+    config: Config,
+    limits: Limits,
+    /// The last event of each alarm that is not cleared, in the order raised.
+    standing: Vec<AlarmEvent>,
+    record: Option<Watch>,
+    /// When something arrived last, in wall-clock time.
+    arrival: Option<Utc>,
+}
+
+impl Machine {
+    /// How many latched alarms a device may have. One more, and the oldest of them is cleared with
+    /// the evidence that it was, so that a device nobody looks after cannot fill the memory.
+    pub const MAX_LATCHED: usize = 100;
+
+    /// A machine for one device that has not sent anything yet. `config` should be
+    /// [valid](Config::validate).
+    pub fn new(device: DeviceId, config: &Config, limits: Limits) -> Self {
+        Self {
+            device,
+            config: config.clone(),
+            limits,
+            standing: Vec::new(),
+            record: None,
+            arrival: None,
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
+    /// The alarms that are not cleared, each by its last event, in the order raised.
+    pub fn standing(&self) -> impl Iterator<Item = &AlarmEvent> {
+        self.standing.iter()
+    }
+
+    /// The sample before which everything has been judged; `None` before the first record.
+    pub fn position(&self) -> Option<SampleIndex> {
+        self.record.as_ref().map(Watch::position)
+    }
+
+    /// A record begins, or is picked up, at `at`. An earlier one that was not ended ends.
+    pub fn start(
+        &mut self,
+        record: RecordId,
+        layout: &Layout,
+        anchor: Anchor,
+        at: SampleIndex,
+        out: &mut Vec<AlarmEvent>,
+    ) {
+        if let Some(position) = self.position() {
+            self.end(position, out);
+        }
+        let memory = Memory::new(&self.config, layout, at);
+        self.record = Some(Watch::new(record, anchor, memory, at));
+        self.end_foreign(out);
+    }
+
+    /// Takes over after a restart, following [`start`](Self::start): `standing` are the last events
+    /// of the alarms that are not cleared, of this record or earlier ones of the device, in the
+    /// order raised. Facts up to `at`, or up to the latest of these events if that is later, only
+    /// build memory. What stands from an earlier record ends thereafter.
+    pub fn resume(&mut self, at: SampleIndex, standing: Vec<AlarmEvent>) {
+        self.standing = standing;
+        self.standing
+            .retain(|event| event.state != AlarmState::Cleared);
+        if let Some(watch) = &mut self.record {
+            let latest = self
+                .standing
+                .iter()
+                .filter(|event| event.record == watch.id)
+                .map(|event| event.at)
+                .max();
+            watch.known_until = Some(latest.map_or(at, |latest| latest.max(at)));
+        }
+    }
+
+    /// A newer estimate of the device's clock, for the UTC of events to come.
+    pub fn anchor(&mut self, anchor: Anchor) {
+        if let Some(watch) = &mut self.record {
+            watch.anchor = anchor;
+        }
+    }
+
+    /// Other limits for the patient, from the next undecided sample on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        if let Some(watch) = &mut self.record {
+            watch.rejudge = true;
+        }
+    }
+
+    /// A beat was found in the ECG.
+    pub fn beat(&mut self, beat: &Beat) {
+        self.give((beat.r_peak, Phase::Beat), Fact::Beat);
+    }
+
+    /// The rate is known anew.
+    pub fn rate(&mut self, rate: &Rate) {
+        self.give((rate.at, Phase::Beat), Fact::Rate(*rate));
+    }
+
+    /// A second of a signal was judged.
+    pub fn quality(&mut self, quality: &Quality) {
+        if let Some(watch) = self.running() {
+            let moment = (quality.end, Phase::Quality).max(watch.cursor);
+            watch.pending.insert(moment, Fact::Quality(*quality));
+        }
+    }
+
+    /// Samples are missing.
+    pub fn gap(&mut self, gap: Gap) {
+        if let Some(watch) = self.running() {
+            let start = (gap.start, Phase::Gap).max(watch.cursor);
+            let end = (gap.end, Phase::Gap).max(start);
+            watch.pending.insert(start, Fact::GapStart(end.0));
+            watch.pending.insert(end, Fact::GapEnd);
+        }
+    }
+
+    /// All facts before `until` have been given: judges up to there.
+    pub fn decided(&mut self, until: SampleIndex, out: &mut Vec<AlarmEvent>) {
+        self.advance((until, Phase::Due), out);
+        self.end_silence(out);
+    }
+
+    /// The record is over at `at`: what it alarmed on cannot be judged any more and ends there,
+    /// except that nothing arrives.
+    pub fn end(&mut self, at: SampleIndex, out: &mut Vec<AlarmEvent>) {
+        if self.running().is_none() {
+            return;
+        }
+        self.advance((at, Phase::Due), out);
+        let Some(watch) = self.running() else { return };
+        watch.ended = true;
+        watch.known_until = None;
+        watch.pending.clear();
+        self.end_foreign(out);
+        for condition in Condition::ALL {
+            if condition != Condition::NoData
+                && let Some(place) = self.open(condition)
+            {
+                self.close(place, "the record ended".into(), out);
+            }
+        }
+    }
+
+    /// Something arrived from the device.
+    pub fn arrival(&mut self, now: Utc) {
+        self.arrival = self.arrival.max(Some(now));
+    }
+
+    /// Wall-clock time passes. The silence counts from the last arrival, or from the first tick if
+    /// there was none; its alarm begins at the last sample known and is dated to the instant at
+    /// which it was due. It ends when later samples are decided on.
+    pub fn tick(&mut self, now: Utc, out: &mut Vec<AlarmEvent>) {
+        let silent_since = *self.arrival.get_or_insert(now);
+        let allowed = self.config.no_data.as_secs_f64();
+        if now.seconds_since(silent_since) < allowed || self.open(Condition::NoData).is_some() {
+            return;
+        }
+        let Some(watch) = &self.record else { return };
+        let at = watch.position();
+        let event = watch.raised(
+            Condition::NoData,
+            at,
+            at,
+            definition(Condition::NoData).priority,
+            format!("nothing received for {allowed:.0} s"),
+        );
+        let event = AlarmEvent {
+            utc: silent_since.plus_seconds(allowed),
+            ..event
+        };
+        self.standing.push(event.clone());
+        out.push(event);
+    }
+
+    /// Somebody, `by` name, has seen the alarm.
+    ///
+    /// # Errors
+    /// [`Error::NotOpen`] if it is unknown or cleared, [`Error::AlreadyAcknowledged`].
+    pub fn acknowledge(
+        &mut self,
+        alarm: AlarmId,
+        by: &str,
+        now: Utc,
+        out: &mut Vec<AlarmEvent>,
+    ) -> Result<(), Error> {
+        let place = self
+            .standing
+            .iter()
+            .position(|event| event.alarm == alarm)
+            .ok_or(Error::NotOpen(alarm))?;
+        let last = &self.standing[place];
+        let state = match last.state {
+            AlarmState::Active => AlarmState::Acknowledged,
+            AlarmState::Latched => AlarmState::Cleared,
+            AlarmState::Acknowledged | AlarmState::Cleared => {
+                return Err(Error::AlreadyAcknowledged(alarm));
+            }
+        };
+        let event = AlarmEvent {
+            state,
+            at: self.position_on(last),
+            utc: now,
+            by: Some(by.to_owned()),
+            evidence: "acknowledged".into(),
+            ..last.clone()
+        };
+        self.put(place, event, out);
+        Ok(())
+    }
+
+    fn running(&mut self) -> Option<&mut Watch> {
+        self.record.as_mut().filter(|watch| !watch.ended)
+    }
+
+    /// Puts a fact in its place, unless its moment is past.
+    fn give(&mut self, moment: Moment, fact: Fact) {
+        if let Some(watch) = self.running()
+            && moment > watch.cursor
+        {
+            watch.pending.insert(moment, fact);
+        }
+    }
+
+    /// Lets everything up to and including `limit` take effect, moment by moment.
+    fn advance(&mut self, limit: Moment, out: &mut Vec<AlarmEvent>) {
+        loop {
+            let (config, limits) = (&self.config, self.limits);
+            let Some(watch) = self.record.as_mut().filter(|watch| !watch.ended) else {
+                return;
+            };
+            if watch.cursor >= limit {
+                return;
+            }
+            let now = watch.rejudge.then_some(watch.cursor);
+            let due = watch
+                .judge(config, limits)
+                .next_due(watch.cursor.1 < Phase::Due)
+                .map(|at| (at, Phase::Due));
+            let next = [now, due, watch.pending.first()]
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|next| *next <= limit);
+            let Some(next) = next else {
+                watch.cursor = limit;
+                return;
+            };
+            watch.cursor = next;
+            watch.rejudge = false;
+            watch.learn(next);
+            if let Some(known) = watch.known_until {
+                if next <= (known, Phase::Due) {
+                    continue;
+                }
+                watch.known_until = None;
+                self.end_foreign(out);
+            }
+            self.judge(out);
+        }
+    }
+
+    /// Compares each condition with its alarm, most severe first.
+    fn judge(&mut self, out: &mut Vec<AlarmEvent>) {
+        for condition in Condition::ALL {
+            let Some(watch) = &self.record else { return };
+            let open = self.open(condition);
+            let greater = definition(condition)
+                .yields_to
+                .iter()
+                .find(|&&greater| self.announced(greater));
+            let verdict = match greater {
+                Some(greater) => Verdict::Absent(format!("{greater} is announced instead")),
+                None => watch
+                    .judge(&self.config, self.limits)
+                    .verdict(condition, open.map(|place| self.standing[place].priority)),
+            };
+            match (open, verdict) {
+                (Some(place), Verdict::Absent(why)) => self.close(place, why, out),
+                (Some(place), Verdict::Present { priority, .. })
+                    if self.standing[place].priority == priority => {}
+                (
+                    _,
+                    Verdict::Present {
+                        onset,
+                        priority,
+                        evidence,
+                    },
+                ) => {
+                    let event = watch.raised(condition, onset, watch.cursor.0, priority, evidence);
+                    // An alarm never changes its priority: one ends and another begins.
+                    if let Some(place) = open {
+                        self.close(place, format!("now of {priority} priority"), out);
+                    }
+                    self.standing.push(event.clone());
+                    out.push(event);
+                }
+                (_, Verdict::Unchanged) | (None, Verdict::Absent(_)) => {}
+            }
+        }
+    }
+
+    /// Where the alarm of `condition` is among those that stand, if the condition is present.
+    fn open(&self, condition: Condition) -> Option<usize> {
+        self.standing
+            .iter()
+            .position(|event| event.condition == condition && is_present(event))
+    }
+
+    /// Whether `condition` is present such that lesser ones give way to it.
+    fn announced(&self, condition: Condition) -> bool {
+        self.open(condition)
+            .is_some_and(|place| self.standing[place].priority == definition(condition).priority)
+    }
+
+    /// The condition of an open alarm is over.
+    fn close(&mut self, place: usize, why: String, out: &mut Vec<AlarmEvent>) {
+        let last = &self.standing[place];
+        let latches = definition(last.condition).latching && last.state == AlarmState::Active;
+        let at = self.position_on(last);
+        let event = AlarmEvent {
+            state: if latches {
+                AlarmState::Latched
+            } else {
+                AlarmState::Cleared
+            },
+            at,
+            utc: match &self.record {
+                Some(watch) if watch.id == last.record => watch.anchor.utc(at),
+                _ => last.utc,
+            },
+            by: None,
+            evidence: why,
+            ..last.clone()
+        };
+        self.put(place, event, out);
+        if latches {
+            self.bound_latched(out);
+        }
+    }
+
+    fn bound_latched(&mut self, out: &mut Vec<AlarmEvent>) {
+        let latched = |event: &&AlarmEvent| event.state == AlarmState::Latched;
+        if self.standing.iter().filter(latched).count() <= Self::MAX_LATCHED {
+            return;
+        }
+        if let Some(place) = self.standing.iter().position(|event| latched(&event)) {
+            let last = &self.standing[place];
+            let event = AlarmEvent {
+                state: AlarmState::Cleared,
+                at: self.position_on(last),
+                evidence: format!(
+                    "never acknowledged; {} later ones are latched",
+                    Self::MAX_LATCHED
+                ),
+                ..last.clone()
+            };
+            self.put(place, event, out);
+        }
+    }
+
+    /// What stands as present from an earlier record has ended with it.
+    fn end_foreign(&mut self, out: &mut Vec<AlarmEvent>) {
+        let Some(watch) = &self.record else { return };
+        let id = watch.id.clone();
+        while let Some(place) = self.standing.iter().position(|event| {
+            event.record != id && event.condition != Condition::NoData && is_present(event)
+        }) {
+            self.close(place, "the record ended".into(), out);
+        }
+    }
+
+    /// Samples beyond the last one known before the silence end it.
+    fn end_silence(&mut self, out: &mut Vec<AlarmEvent>) {
+        let Some(place) = self.open(Condition::NoData) else {
+            return;
+        };
+        let Some(watch) = self.record.as_ref() else {
+            return;
+        };
+        let last = &self.standing[place];
+        let heard = watch.id != last.record || watch.cursor.0 > last.onset;
+        if watch.ended || watch.known_until.is_some() || !heard {
+            return;
+        }
+        let event = AlarmEvent {
+            state: AlarmState::Cleared,
+            utc: self.arrival.unwrap_or(last.utc).max(last.utc),
+            by: None,
+            evidence: "data arrive again".into(),
+            ..last.clone()
+        };
+        self.put(place, event, out);
+    }
+
+    /// The sample at which a step of the alarm is decided now.
+    fn position_on(&self, last: &AlarmEvent) -> SampleIndex {
+        match &self.record {
+            Some(watch) if watch.id == last.record => watch.position().max(last.at),
+            _ => last.at,
+        }
+    }
+
+    /// Makes `event` the last of the alarm at `place`.
+    fn put(&mut self, place: usize, event: AlarmEvent, out: &mut Vec<AlarmEvent>) {
+        out.push(event.clone());
+        if event.state == AlarmState::Cleared {
+            self.standing.remove(place);
+        } else {
+            self.standing[place] = event;
+        }
+    }
+}
+
+fn is_present(event: &AlarmEvent) -> bool {
+    matches!(event.state, AlarmState::Active | AlarmState::Acknowledged)
+}

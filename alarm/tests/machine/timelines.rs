@@ -1,0 +1,491 @@
+//! One scenario, one timeline: what is raised and cleared, when and why.
+
+use alarm::{Config, Error, Limits, Machine};
+use ecg::{AlarmEvent, AlarmId, AlarmState, QualityReason, RateSource, SampleIndex, Utc};
+use insta::assert_snapshot;
+
+use crate::facts::{Fact, anchor, feed, layout, machine, record};
+
+const HZ: f64 = 250.0;
+const LEADS: &[&str] = &["II", "V1", "V5"];
+
+/// A wearable's facts, written down in seconds.
+struct Scenario {
+    signals: &'static [&'static str],
+    seconds: u64,
+    facts: Vec<Fact>,
+    bad: Vec<(&'static str, u64, u64, QualityReason)>,
+    gaps: Vec<(f64, f64)>,
+}
+
+fn samples(seconds: f64) -> u64 {
+    (seconds * HZ).round() as u64
+}
+
+impl Scenario {
+    fn new(signals: &'static [&'static str], seconds: u64) -> Self {
+        Self {
+            signals,
+            seconds,
+            facts: Vec::new(),
+            bad: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// Beats every `rr` seconds in `from..to`, each with its rate.
+    fn beats(mut self, from: f64, to: f64, rr: f64) -> Self {
+        let mut at = from;
+        while at < to - 1e-9 {
+            self.facts.push(Fact::Beat(samples(at)));
+            self.facts
+                .push(Fact::Rate(samples(at), (60.0 / rr) as f32, RateSource::Ecg));
+            at += rr;
+        }
+        self
+    }
+
+    /// Pulse rates every second in `from..to`.
+    fn pulses(mut self, from: u64, to: u64, bpm: f32) -> Self {
+        for at in from..to {
+            self.facts
+                .push(Fact::Rate(samples(at as f64), bpm, RateSource::Ppg));
+        }
+        self
+    }
+
+    fn bad(mut self, signals: &[&'static str], from: u64, to: u64, why: QualityReason) -> Self {
+        self.bad
+            .extend(signals.iter().map(|&signal| (signal, from, to, why)));
+        self
+    }
+
+    fn gap(mut self, from: f64, to: f64) -> Self {
+        self.gaps.push((from, to));
+        self
+    }
+
+    /// All facts, with a quality for each second outside gaps.
+    fn facts(&self) -> Vec<Fact> {
+        let mut facts = self.facts.clone();
+        for &(from, to) in &self.gaps {
+            facts.push(Fact::Gap(samples(from), samples(to)));
+        }
+        for second in 0..self.seconds {
+            let (start, end) = (second as f64, (second + 1) as f64);
+            if self.gaps.iter().any(|&(a, b)| a < end && start < b) {
+                continue;
+            }
+            for &signal in self.signals {
+                let why = self
+                    .bad
+                    .iter()
+                    .rev()
+                    .find(|&&(s, from, to, _)| s == signal && from <= second && second < to)
+                    .map_or(QualityReason::Good, |&(.., why)| why);
+                facts.push(Fact::Quality(signal, samples(start), samples(end), why));
+            }
+        }
+        facts
+    }
+
+    fn start(&self) -> (Machine, Vec<AlarmEvent>) {
+        let mut out = Vec::new();
+        let mut machine = machine(&Config::default());
+        machine.start(
+            record(1),
+            &layout(self.signals, HZ),
+            anchor(HZ),
+            SampleIndex(0),
+            &mut out,
+        );
+        (machine, out)
+    }
+
+    /// The timeline when driven every 0.2 s.
+    fn timeline(&self) -> String {
+        let (mut machine, mut out) = self.start();
+        let marks: Vec<u64> = (1..=self.seconds * 5).map(|k| k * 50).collect();
+        feed(&mut machine, &self.facts(), &marks, &mut out);
+        timeline(&out)
+    }
+}
+
+fn timeline(events: &[AlarmEvent]) -> String {
+    let lines: Vec<String> = events
+        .iter()
+        .map(|event| {
+            let seconds = |at: SampleIndex| at.0 as f64 / HZ;
+            let by = event
+                .by
+                .as_ref()
+                .map_or(String::new(), |by| format!(" by {by}"));
+            format!(
+                "{:6.2} s {} {} {}, onset {:.2} s: {}{by}",
+                seconds(event.at),
+                event.priority,
+                event.condition,
+                event.state,
+                seconds(event.onset),
+                event.evidence
+            )
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[test]
+fn a_steady_heart_is_silent() {
+    assert_eq!(
+        Scenario::new(LEADS, 60).beats(0.5, 60.0, 0.8).timeline(),
+        ""
+    );
+}
+
+#[test]
+fn asystole_grows_out_of_a_pause_and_latches() {
+    let scenario = Scenario::new(LEADS, 40)
+        .beats(0.5, 10.5, 0.8)
+        .bad(LEADS, 12, 19, QualityReason::Flat)
+        .beats(20.0, 40.0, 0.8);
+    assert_snapshot!(scenario.timeline(), @"
+    13.10 s medium pause active, onset 10.10 s: no QRS for 3.0 s
+    14.10 s high asystole active, onset 10.10 s: no QRS for 4.0 s, rate before 75/min
+    14.10 s medium pause cleared, onset 10.10 s: asystole is announced instead
+    20.00 s high asystole latched, onset 10.10 s: QRS
+    ");
+}
+
+#[test]
+fn a_pause_ends_with_the_next_beat() {
+    let scenario = Scenario::new(LEADS, 30)
+        .beats(0.5, 10.0, 0.8)
+        .beats(12.8, 30.0, 0.8);
+    assert_snapshot!(scenario.timeline(), @"
+    12.30 s medium pause active, onset 9.30 s: no QRS for 3.0 s
+    12.80 s medium pause cleared, onset 9.30 s: QRS
+    ");
+}
+
+#[test]
+fn a_record_without_any_beat_is_an_asystole() {
+    assert_snapshot!(
+        Scenario::new(LEADS, 6).timeline(),
+        @"  4.00 s high asystole active, onset 0.00 s: no QRS for 4.0 s, since the record began"
+    );
+}
+
+#[test]
+fn extreme_bradycardia_is_announced_instead_of_a_low_rate() {
+    let scenario = Scenario::new(LEADS, 60)
+        .beats(0.5, 10.0, 0.8)
+        .beats(10.5, 20.0, 1.4)
+        .beats(20.0, 40.0, 1.7)
+        .beats(41.0, 60.0, 0.8);
+    assert_snapshot!(scenario.timeline(), @"
+    15.50 s medium low_rate active, onset 10.50 s: rate 43/min, under the limit of 50/min for 5 s (ECG)
+    26.80 s high extreme_bradycardia active, onset 20.00 s: 5 beats at 35/min, longest RR 1.7 s
+    26.80 s medium low_rate cleared, onset 10.50 s: extreme_bradycardia is announced instead
+    43.40 s high extreme_bradycardia latched, onset 20.00 s: 5 beats at 51/min
+    ");
+}
+
+#[test]
+fn extreme_tachycardia_is_announced_instead_of_a_high_rate() {
+    let scenario = Scenario::new(LEADS, 60)
+        .beats(0.5, 10.0, 0.8)
+        .beats(10.3, 20.0, 0.46)
+        .beats(20.0, 40.0, 0.4)
+        .beats(40.0, 60.0, 0.8);
+    assert_snapshot!(scenario.timeline(), @"
+    15.30 s medium high_rate active, onset 10.30 s: rate 130/min, over the limit of 120/min for 5 s (ECG)
+    20.80 s high extreme_tachycardia active, onset 13.98 s: 17 beats at 141/min
+    20.80 s medium high_rate cleared, onset 10.30 s: extreme_tachycardia is announced instead
+    41.60 s high extreme_tachycardia latched, onset 13.98 s: 17 beats at 133/min
+    ");
+}
+
+#[test]
+fn a_rate_must_be_well_inside_the_limit_again() {
+    let scenario = Scenario::new(LEADS, 60)
+        .beats(0.5, 20.0, 0.49)
+        .beats(20.0, 40.0, 0.51)
+        .beats(40.0, 60.0, 0.53);
+    assert_snapshot!(scenario.timeline(), @"
+     5.50 s medium high_rate active, onset 0.50 s: rate 122/min, over the limit of 120/min for 5 s (ECG)
+    40.00 s medium high_rate cleared, onset 0.50 s: rate 113/min
+    ");
+}
+
+#[test]
+fn leads_off_silence_the_asystole_but_not_themselves() {
+    let scenario = Scenario::new(LEADS, 40)
+        .beats(0.5, 9.8, 0.8)
+        .bad(LEADS, 10, 25, QualityReason::LeadOff)
+        .beats(26.0, 40.0, 0.8);
+    assert_snapshot!(scenario.timeline(), @"
+    12.00 s medium leads_off active, onset 10.00 s: off for 2 s: II, V1, V5, no signal left
+    26.00 s medium leads_off cleared, onset 10.00 s: electrodes are on
+    ");
+}
+
+#[test]
+fn an_asystole_ends_when_the_running_second_turns_out_off() {
+    let scenario =
+        Scenario::new(LEADS, 12)
+            .beats(0.5, 5.0, 0.8)
+            .bad(LEADS, 8, 12, QualityReason::LeadOff);
+    assert_snapshot!(scenario.timeline(), @"
+     7.50 s medium pause active, onset 4.50 s: no QRS for 3.0 s
+     8.50 s high asystole active, onset 4.50 s: no QRS for 4.0 s, rate before 75/min
+     8.50 s medium pause cleared, onset 4.50 s: asystole is announced instead
+     9.00 s high asystole latched, onset 4.50 s: ECG cannot be judged: II lead_off, V1 lead_off, V5 lead_off
+    10.00 s medium leads_off active, onset 8.00 s: off for 2 s: II, V1, V5, no signal left
+    ");
+}
+
+#[test]
+fn one_lead_that_can_be_judged_is_enough() {
+    let scenario = Scenario::new(LEADS, 20).beats(0.5, 8.0, 0.8).bad(
+        &["II", "V1"],
+        8,
+        20,
+        QualityReason::LeadOff,
+    );
+    assert_snapshot!(scenario.timeline(), @"
+    10.70 s medium pause active, onset 7.70 s: no QRS for 3.0 s
+    11.70 s high asystole active, onset 7.70 s: no QRS for 4.0 s, rate before 75/min
+    11.70 s medium pause cleared, onset 7.70 s: asystole is announced instead
+    ");
+}
+
+#[test]
+fn noise_on_every_lead_is_unusable_in_the_end() {
+    let scenario = Scenario::new(LEADS, 40)
+        .beats(0.5, 10.0, 0.8)
+        .bad(&["II"], 10, 30, QualityReason::Saturated)
+        .bad(&["V1", "V5"], 10, 32, QualityReason::Noisy)
+        .beats(30.5, 40.0, 0.8);
+    assert_snapshot!(scenario.timeline(), @"
+    20.00 s medium unusable_signal active, onset 10.00 s: no usable signal for 10 s: II saturated, V1 noisy, V5 noisy
+    31.00 s medium unusable_signal cleared, onset 10.00 s: II good, V1 noisy, V5 noisy
+    ");
+}
+
+#[test]
+fn nothing_is_counted_across_a_gap() {
+    let scenario = Scenario::new(LEADS, 40)
+        .beats(0.5, 9.8, 0.8)
+        .gap(10.0, 15.0)
+        .beats(18.5, 22.0, 0.8)
+        .gap(27.5, 30.0);
+    assert_snapshot!(scenario.timeline(), @"
+    24.70 s medium pause active, onset 21.70 s: no QRS for 3.0 s
+    25.70 s high asystole active, onset 21.70 s: no QRS for 4.0 s, rate before 75/min
+    25.70 s medium pause cleared, onset 21.70 s: asystole is announced instead
+    27.50 s high asystole latched, onset 21.70 s: gap in the record
+    34.00 s high asystole active, onset 30.00 s: no QRS for 4.0 s, since a gap in the record
+    ");
+}
+
+#[test]
+fn a_ppg_has_rates_but_no_asystole() {
+    let scenario = Scenario::new(&["PPG"], 60)
+        .pulses(1, 10, 70.0)
+        .pulses(10, 30, 130.0)
+        .bad(&["PPG"], 40, 45, QualityReason::LeadOff)
+        .bad(&["PPG"], 45, 60, QualityReason::Flat);
+    assert_snapshot!(scenario.timeline(), @"
+    15.00 s medium high_rate active, onset 10.00 s: rate 130/min, over the limit of 120/min for 5 s (PPG)
+    39.00 s medium high_rate cleared, onset 10.00 s: no rate for 10 s
+    42.00 s medium leads_off active, onset 40.00 s: off for 2 s: PPG, no signal left
+    46.00 s medium leads_off cleared, onset 40.00 s: electrodes are on
+    50.00 s medium unusable_signal active, onset 40.00 s: no usable signal for 10 s: PPG flat
+    ");
+}
+
+#[test]
+fn the_ppg_stands_in_while_the_ecg_is_off() {
+    let scenario = Scenario::new(&["II", "PPG"], 50)
+        .beats(0.5, 10.0, 0.8)
+        .pulses(1, 40, 150.0)
+        .bad(&["II"], 10, 40, QualityReason::LeadOff)
+        .bad(&["PPG"], 30, 35, QualityReason::LeadOff)
+        .beats(40.5, 50.0, 0.8);
+    assert_snapshot!(scenario.timeline(), @"
+    12.00 s low leads_off active, onset 10.00 s: off for 2 s: II
+    16.00 s medium high_rate active, onset 11.00 s: rate 150/min, over the limit of 120/min for 5 s (PPG)
+    32.00 s low leads_off cleared, onset 10.00 s: now of medium priority
+    32.00 s medium leads_off active, onset 30.00 s: off for 2 s: II, PPG, no signal left
+    36.00 s medium leads_off cleared, onset 30.00 s: now of low priority
+    36.00 s low leads_off active, onset 34.00 s: off for 2 s: II
+    41.00 s low leads_off cleared, onset 34.00 s: electrodes are on
+    41.30 s medium high_rate cleared, onset 11.00 s: rate 75/min
+    ");
+}
+
+#[test]
+fn acknowledging_follows_the_states() {
+    let scenario = Scenario::new(LEADS, 40)
+        .beats(0.5, 10.5, 0.8)
+        .beats(20.0, 30.0, 0.8);
+    let facts = scenario.facts();
+    let (mut machine, mut out) = scenario.start();
+    feed(&mut machine, &facts, &[samples(18.0)], &mut out);
+    let asystole = out[1].alarm;
+    let pause = out[0].alarm;
+    let now = Utc(1_000_000);
+    assert_eq!(
+        machine.acknowledge(pause, "Ada", now, &mut out),
+        Err(Error::NotOpen(pause))
+    );
+    machine.acknowledge(asystole, "Ada", now, &mut out).unwrap();
+    assert_eq!(out.last().unwrap().utc, now);
+    assert_eq!(
+        machine.acknowledge(asystole, "Bob", now, &mut out),
+        Err(Error::AlreadyAcknowledged(asystole))
+    );
+    let later: Vec<Fact> = facts
+        .into_iter()
+        .filter(|fact| fact.until() > samples(18.0))
+        .collect();
+    feed(&mut machine, &later, &[samples(38.0)], &mut out);
+    let second = machine.standing().next().unwrap().alarm;
+    machine.end(SampleIndex(samples(39.0)), &mut out);
+    machine.acknowledge(second, "Ada", now, &mut out).unwrap();
+    assert_eq!(machine.standing().count(), 0);
+    assert_eq!(
+        machine.acknowledge(second, "Ada", now, &mut out),
+        Err(Error::NotOpen(second))
+    );
+    assert_snapshot!(timeline(&out), @"
+    13.10 s medium pause active, onset 10.10 s: no QRS for 3.0 s
+    14.10 s high asystole active, onset 10.10 s: no QRS for 4.0 s, rate before 75/min
+    14.10 s medium pause cleared, onset 10.10 s: asystole is announced instead
+    18.00 s high asystole acknowledged, onset 10.10 s: acknowledged by Ada
+    20.00 s high asystole cleared, onset 10.10 s: QRS
+    32.60 s medium pause active, onset 29.60 s: no QRS for 3.0 s
+    33.60 s high asystole active, onset 29.60 s: no QRS for 4.0 s, rate before 75/min
+    33.60 s medium pause cleared, onset 29.60 s: asystole is announced instead
+    39.00 s high asystole latched, onset 29.60 s: the record ended
+    39.00 s high asystole cleared, onset 29.60 s: acknowledged by Ada
+    ");
+}
+
+#[test]
+fn silence_is_an_alarm_until_new_samples_are_decided() {
+    let scenario = Scenario::new(LEADS, 20).beats(0.5, 20.0, 0.8);
+    let facts = scenario.facts();
+    let (mut machine, mut out) = scenario.start();
+    feed(&mut machine, &facts, &[samples(9.5)], &mut out);
+    let second = |s: i64| Utc(s * 1_000_000);
+    machine.arrival(second(100));
+    for now in 100..115 {
+        machine.tick(second(now), &mut out);
+    }
+    assert_eq!(out.len(), 1);
+    assert_eq!(out[0].utc, second(110));
+    // A packet that brings nothing new does not end it, and raises no second one either.
+    machine.arrival(second(115));
+    machine.decided(SampleIndex(samples(9.5)), &mut out);
+    machine.tick(second(130), &mut out);
+    assert_eq!(out.len(), 1);
+    machine.arrival(second(131));
+    machine.decided(SampleIndex(samples(10.4)), &mut out);
+    assert_eq!(out[1].utc, second(131));
+    // A reboot ends it as well.
+    machine.tick(second(150), &mut out);
+    machine.arrival(second(151));
+    machine.start(
+        record(2),
+        &layout(LEADS, HZ),
+        anchor(HZ),
+        SampleIndex(0),
+        &mut out,
+    );
+    machine.decided(SampleIndex(samples(0.5)), &mut out);
+    assert_snapshot!(timeline(&out), @"
+     9.50 s medium no_data active, onset 9.50 s: nothing received for 10 s
+     9.50 s medium no_data cleared, onset 9.50 s: data arrive again
+    10.40 s medium no_data active, onset 10.40 s: nothing received for 10 s
+    10.40 s medium no_data cleared, onset 10.40 s: data arrive again
+    ");
+}
+
+#[test]
+fn a_reboot_ends_what_was_present() {
+    let scenario = Scenario::new(LEADS, 20).beats(0.5, 5.0, 0.8);
+    let (mut machine, mut out) = scenario.start();
+    feed(&mut machine, &scenario.facts(), &[samples(12.0)], &mut out);
+    machine.start(
+        record(2),
+        &layout(LEADS, HZ),
+        anchor(HZ),
+        SampleIndex(0),
+        &mut out,
+    );
+    assert_snapshot!(timeline(&out), @"
+     7.50 s medium pause active, onset 4.50 s: no QRS for 3.0 s
+     8.50 s high asystole active, onset 4.50 s: no QRS for 4.0 s, rate before 75/min
+     8.50 s medium pause cleared, onset 4.50 s: asystole is announced instead
+    12.00 s high asystole latched, onset 4.50 s: the record ended
+    ");
+    // The same after a restart that has only the alarms that stand.
+    let standing = vec![out[1].clone()];
+    assert_eq!(standing[0].state, AlarmState::Active);
+    let (mut machine, mut again) = (self::machine(&Config::default()), Vec::new());
+    machine.start(
+        record(2),
+        &layout(LEADS, HZ),
+        anchor(HZ),
+        SampleIndex(0),
+        &mut again,
+    );
+    machine.resume(SampleIndex(0), standing);
+    machine.decided(SampleIndex(samples(4.5)), &mut again);
+    assert_eq!(again[0].id(), out[3].id());
+    assert_eq!(again[1].record, record(2));
+}
+
+#[test]
+fn limits_can_change_under_way() {
+    let scenario = Scenario::new(LEADS, 40).beats(0.5, 40.0, 0.6);
+    let (mut machine, mut out) = scenario.start();
+    let facts = scenario.facts();
+    feed(&mut machine, &facts, &[samples(20.0)], &mut out);
+    machine.set_limits(Limits::new(40.0, 90.0).unwrap());
+    machine.decided(SampleIndex(samples(20.1)), &mut out);
+    machine.set_limits(Limits::new(40.0, 150.0).unwrap());
+    machine.decided(SampleIndex(samples(20.2)), &mut out);
+    assert_snapshot!(timeline(&out), @"
+    20.00 s medium high_rate active, onset 15.00 s: rate 100/min, over the limit of 90/min for 5 s (ECG)
+    20.10 s medium high_rate cleared, onset 15.00 s: rate 100/min
+    ");
+}
+
+#[test]
+fn latched_alarms_are_bounded() {
+    let mut scenario = Scenario::new(LEADS, 700);
+    for k in 0..130 {
+        scenario
+            .facts
+            .push(Fact::Beat(samples(1.0 + 5.0 * f64::from(k))));
+    }
+    let (mut machine, mut out) = scenario.start();
+    feed(&mut machine, &scenario.facts(), &[samples(640.0)], &mut out);
+    let latched = machine
+        .standing()
+        .filter(|event| event.state == AlarmState::Latched);
+    assert_eq!(latched.count(), Machine::MAX_LATCHED);
+    let cleared: Vec<AlarmId> = out
+        .iter()
+        .filter(|e| e.priority == ecg::Priority::High && e.state == AlarmState::Cleared)
+        .map(|e| e.alarm)
+        .collect();
+    let raised: Vec<AlarmId> = out
+        .iter()
+        .filter(|e| e.priority == ecg::Priority::High && e.state == AlarmState::Active)
+        .map(|e| e.alarm)
+        .collect();
+    assert_eq!(cleared, raised[..cleared.len()]);
+}
