@@ -1,0 +1,114 @@
+//! Writing a batch: one transaction, tables in one order, rows sorted by key.
+//!
+//! What a row does when it finds its key taken is said once, here, and is the same in both
+//! databases; how the rows get there differs: PostgreSQL takes each table's rows as arrays in one
+//! statement, SQLite, which has no round trips to save, one by one through a prepared statement.
+
+mod postgres;
+mod sqlite;
+
+use crate::database::Pools;
+use crate::rows::Rows;
+use crate::{Batch, Error, Store};
+
+impl Store {
+    /// Stores all of `batch`, or nothing.
+    ///
+    /// Once this returns `Ok`, all of it survives a crash. After an error, nothing of it is there,
+    /// unless the connection broke while the database was confirming; committing the same batch
+    /// again is right in either case.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a value that cannot be stored, before anything is written; else what
+    /// the database says.
+    pub async fn commit(&self, batch: &Batch) -> Result<(), Error> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let rows = Rows::new(batch)?;
+        match &self.pools {
+            Pools::Postgres(pool) => Box::pin(postgres::write(pool, &rows)).await,
+            Pools::Sqlite { write, .. } => Box::pin(sqlite::write(write, &rows)).await,
+        }
+    }
+}
+
+/// The end of an insertion into `$table`.
+macro_rules! on_conflict {
+    (beats) => {
+        " ON CONFLICT (device, boot, r_peak) DO UPDATE SET class = excluded.class
+          WHERE beats.class IS NULL AND excluded.class IS NOT NULL"
+    };
+    (gaps) => {
+        " ON CONFLICT (device, boot, start_index) DO UPDATE SET end_index = excluded.end_index
+          WHERE excluded.end_index > gaps.end_index"
+    };
+    (devices) => {
+        " ON CONFLICT (device) DO UPDATE SET
+            first_seen = CASE WHEN devices.first_seen <= excluded.first_seen
+                THEN devices.first_seen ELSE excluded.first_seen END,
+            last_seen = CASE WHEN devices.last_seen >= excluded.last_seen
+                THEN devices.last_seen ELSE excluded.last_seen END"
+    };
+    (records) => {
+        " ON CONFLICT (device, boot) DO UPDATE SET
+            layout = excluded.layout,
+            base_rate_hz = excluded.base_rate_hz,
+            anchor_index = excluded.anchor_index,
+            anchor_utc = excluded.anchor_utc,
+            anchor_hz = excluded.anchor_hz,
+            durable_until = excluded.durable_until,
+            ended = excluded.ended,
+            updated_utc = CASE WHEN records.updated_utc >= excluded.updated_utc
+                THEN records.updated_utc ELSE excluded.updated_utc END
+          WHERE excluded.durable_until >= records.durable_until"
+    };
+    // See the columns in the migration: a merge that comes out the same in any order.
+    (alarms) => {
+        " ON CONFLICT (alarm) DO UPDATE SET
+            state = CASE WHEN excluded.step > alarms.step
+                THEN excluded.state ELSE alarms.state END,
+            priority = CASE WHEN excluded.step > alarms.step
+                THEN excluded.priority ELSE alarms.priority END,
+            updated_utc = CASE WHEN excluded.step > alarms.step
+                THEN excluded.updated_utc ELSE alarms.updated_utc END,
+            step = CASE WHEN excluded.step > alarms.step
+                THEN excluded.step ELSE alarms.step END,
+            raised_utc = CASE WHEN excluded.raised_step < alarms.raised_step
+                THEN excluded.raised_utc ELSE alarms.raised_utc END,
+            evidence = CASE WHEN excluded.raised_step < alarms.raised_step
+                THEN excluded.evidence ELSE alarms.evidence END,
+            raised_step = CASE WHEN excluded.raised_step < alarms.raised_step
+                THEN excluded.raised_step ELSE alarms.raised_step END,
+            acknowledged_by = CASE WHEN excluded.acknowledged_step < alarms.acknowledged_step
+                OR alarms.acknowledged_step IS NULL
+                THEN excluded.acknowledged_by ELSE alarms.acknowledged_by END,
+            acknowledged_utc = CASE WHEN excluded.acknowledged_step < alarms.acknowledged_step
+                OR alarms.acknowledged_step IS NULL
+                THEN excluded.acknowledged_utc ELSE alarms.acknowledged_utc END,
+            acknowledged_step = CASE WHEN excluded.acknowledged_step < alarms.acknowledged_step
+                OR alarms.acknowledged_step IS NULL
+                THEN excluded.acknowledged_step ELSE alarms.acknowledged_step END"
+    };
+    (alarm_events) => {
+        " ON CONFLICT DO NOTHING"
+    };
+    (strips) => {
+        " ON CONFLICT (alarm) DO NOTHING"
+    };
+    (trends) => {
+        " ON CONFLICT (device, boot, minute) DO UPDATE SET
+            start_utc = excluded.start_utc,
+            n_beats = excluded.n_beats,
+            n_pulses = excluded.n_pulses,
+            n_rates = excluded.n_rates,
+            rate_sum = excluded.rate_sum,
+            rate_min = excluded.rate_min,
+            rate_max = excluded.rate_max,
+            usable_seconds = excluded.usable_seconds,
+            unusable_seconds = excluded.unusable_seconds,
+            gap_samples = excluded.gap_samples"
+    };
+}
+
+pub(crate) use on_conflict;

@@ -1,0 +1,202 @@
+//! The connection to either database.
+//!
+//! PostgreSQL has one pool. SQLite has two: one connection that writes, since SQLite lets only one
+//! write at a time and a queue in this process is fairer than its busy loop, and several that read
+//! beside it, which its write-ahead log makes possible.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, PgPool, SqlitePool};
+
+use crate::{Config, Error};
+
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// The database. Cheap to clone; clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) pools: Pools,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Pools {
+    Postgres(PgPool),
+    Sqlite {
+        /// A single connection.
+        write: SqlitePool,
+        read: SqlitePool,
+    },
+}
+
+/// Runs a query on whichever pool is there for reading. The SQL is the same for both.
+macro_rules! read {
+    ($store:expr, $pool:ident => $query:expr) => {
+        match &$store.pools {
+            $crate::database::Pools::Postgres($pool) => $query,
+            $crate::database::Pools::Sqlite { read: $pool, .. } => $query,
+        }
+    };
+}
+
+/// Runs statements in one transaction, whichever database it is, and commits it. The SQL is the
+/// same for both.
+macro_rules! in_transaction {
+    ($store:expr, $connection:ident => $statements:block) => {
+        match &$store.pools {
+            $crate::database::Pools::Postgres(pool) => {
+                let mut transaction = pool.begin().await?;
+                let $connection = &mut *transaction;
+                $statements
+                transaction.commit().await?;
+            }
+            $crate::database::Pools::Sqlite { write, .. } => {
+                let mut transaction = write.begin_with("BEGIN IMMEDIATE").await?;
+                let $connection = &mut *transaction;
+                $statements
+                transaction.commit().await?;
+            }
+        }
+    };
+}
+
+pub(crate) use {in_transaction, read};
+
+impl Store {
+    /// Connects to the database of `config`, once: where it cannot be reached at the moment, the
+    /// error is [transient](Error::is_transient), and when to try again is up to the caller. Once
+    /// open, connections that break are replaced as needed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a URL that names neither database, or an SQLite file without its
+    /// folder; [`Error::Timeout`] and [`Error::Unavailable`] where there is no connection yet.
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        let url = config.url.expose_secret();
+        let pools = match url.split_once(':') {
+            Some(("postgres" | "postgresql", _)) => open_postgres(url, config).await?,
+            Some(("sqlite", _)) => open_sqlite(url, config).await?,
+            // The scheme may be shown, the rest may be a password.
+            Some((scheme, _)) => {
+                return Err(Error::Config(format!(
+                    "url begins with {scheme:?}, not with postgres or sqlite"
+                )));
+            }
+            None => {
+                return Err(Error::Config(
+                    "url begins neither with postgres: nor with sqlite:".to_owned(),
+                ));
+            }
+        };
+        Ok(Self { pools })
+    }
+
+    /// Brings the tables up to date. Forward only; several processes may do it at once.
+    ///
+    /// # Errors
+    /// [`Error::Migration`] where the tables are those of a newer version, or a migration fails.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        match &self.pools {
+            Pools::Postgres(pool) => POSTGRES.run(pool).await?,
+            Pools::Sqlite { write, .. } => SQLITE.run(write).await?,
+        }
+        Ok(())
+    }
+
+    /// Asks the database for an answer.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn ping(&self) -> Result<(), Error> {
+        read!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Waits until everything under way is done, and disconnects.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Postgres(pool) => pool.close().await,
+            Pools::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+}
+
+async fn open_postgres(url: &str, config: &Config) -> Result<Pools, Error> {
+    let options = PgConnectOptions::from_str(url).map_err(|error| bad_url(&error))?;
+    // A connection outside of the pool first: the pool would try again until its time is up and
+    // then not say why.
+    within(config.acquire_timeout, options.connect())
+        .await?
+        .close()
+        .await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(config.max_connections.get())
+        .acquire_timeout(config.acquire_timeout)
+        .connect_lazy_with(options);
+    Ok(Pools::Postgres(pool))
+}
+
+async fn open_sqlite(url: &str, config: &Config) -> Result<Pools, Error> {
+    // FULL, not NORMAL: in write-ahead mode NORMAL may lose the last commits when power fails, and
+    // a packet is acknowledged on the strength of its commit.
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|error| bad_url(&error))?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(config.busy_timeout);
+    let file = options.get_filename();
+    // Each connection would have a database of its own.
+    if url.contains(":memory:") || url.contains("mode=memory") || file.as_os_str().is_empty() {
+        return Err(Error::Config(
+            "url names no file, and SQLite is only used with one".to_owned(),
+        ));
+    }
+    if let Some(folder) = file.parent()
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        return Err(Error::Config(format!(
+            "folder {} of the SQLite file does not exist",
+            folder.display()
+        )));
+    }
+    let pool = |size: u32| {
+        SqlitePoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(config.acquire_timeout)
+    };
+    // The writer first: it creates the file and turns the write-ahead log on.
+    let write = pool(1).connect_lazy_with(options.clone());
+    within(config.acquire_timeout, write.acquire()).await?;
+    let readers = config.max_connections.get().saturating_sub(1).max(1);
+    let read = pool(readers).connect_lazy_with(options.pragma("query_only", "on"));
+    Ok(Pools::Sqlite { write, read })
+}
+
+/// The answer of `future` if it comes in time.
+async fn within<T>(
+    limit: Duration,
+    future: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, future).await {
+        Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => Err(Error::Timeout(limit)),
+        Ok(answer) => Ok(answer?),
+    }
+}
+
+/// What is wrong with a URL, without the URL.
+fn bad_url(error: &sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::Configuration(why) => Error::Config(format!("url: {why}")),
+        _ => Error::Config("url cannot be read".to_owned()),
+    }
+}

@@ -1,0 +1,68 @@
+//! What lasts: devices, beats, alarms, strips and trends in PostgreSQL (15 or later) or SQLite.
+//!
+//! **Commit a [`Batch`], and all of it is durable or none of it is; commit it again, and nothing
+//! changes.** Everything in the database follows from that:
+//!
+//! * Every row has a key computed from what it says (record and R peak, alarm and state), so a
+//!   repeat after a crash finds its rows already there.
+//! * A beat, a gap, an alarm event or a strip is never taken back. An alarm only moves forward, in
+//!   whatever order its events arrive.
+//! * [`Store::resume`] tells a restarted process all that it needs to carry on.
+//!
+//! One [`Store`] speaks to either database, chosen by the URL in [`Config`]; the same tests run on
+//! both. The tables are described in `migrations/`, the best place to start reading.
+//!
+//! No clock is read here: every instant comes with the data.
+//!
+//! ```
+//! # async fn example(dir: &std::path::Path) -> Result<(), store::Error> {
+//! use ecg::{Anchor, Beat, BootId, Layout, Lead, RecordId, SampleIndex, SampleRate, SignalKind, SignalSpec, Utc};
+//! use store::{Batch, Config, RecordUpdate, Store};
+//!
+//! let store = Store::open(&Config::new(format!("sqlite://{}/e.db", dir.display()))).await?;
+//! store.migrate().await?;
+//!
+//! let record = RecordId { device: "vest-7".parse().expect("a name"), boot: BootId(1) };
+//! let rate = SampleRate::new(250.0).expect("a rate");
+//! let lead = SignalSpec { kind: SignalKind::Ecg(Lead::II), rate };
+//! let mut batch = Batch::default();
+//! batch.records.push(RecordUpdate {
+//!     record: record.clone(),
+//!     layout: Layout::new(&[lead]).expect("one lead"),
+//!     anchor: Anchor { index: SampleIndex(0), utc: Utc(0), hz: 250.0 },
+//!     durable_until: SampleIndex(500),
+//!     ended: false,
+//!     seen: Utc(2_000_000),
+//! });
+//! let beat = Beat { r_peak: SampleIndex(310), class: None };
+//! batch.beats.push((record.clone(), beat, Utc(1_240_000)));
+//! store.commit(&batch).await?;
+//! store.commit(&batch).await?; // a repeat, after a crash perhaps
+//!
+//! assert_eq!(store.beats(&record, SampleIndex(0)..SampleIndex(500)).await?.len(), 1);
+//! assert_eq!(store.resume().await?[0].durable_until, SampleIndex(500));
+//! # Ok(())
+//! # }
+//! # let dir = tempfile::tempdir().unwrap();
+//! # tokio::runtime::Runtime::new().unwrap().block_on(example(dir.path())).unwrap();
+//! ```
+
+mod alarms;
+mod batch;
+mod commit;
+mod config;
+mod database;
+mod devices;
+mod error;
+mod history;
+mod resume;
+mod rows;
+mod strip;
+
+pub use alarms::{AlarmFilter, AlarmRow};
+pub use batch::{Batch, RecordUpdate};
+pub use config::Config;
+pub use database::Store;
+pub use devices::{DeviceRow, PatientId, RecordRow};
+pub use error::Error;
+pub use resume::Resume;

@@ -1,0 +1,156 @@
+//! What a restarted process needs to carry on.
+
+use std::collections::BTreeMap;
+
+use ecg::{AlarmEvent, Anchor, DeviceId, RecordId, SampleIndex, Trend, Utc};
+
+use crate::alarms::{EventColumns, event_columns, record_id};
+use crate::database::read;
+use crate::devices::{latest_record, limits};
+use crate::history::{MinuteColumns, trend_columns};
+use crate::rows::unsigned;
+use crate::{Error, PatientId, Store};
+
+/// Where a device was left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resume {
+    /// The device.
+    pub device: DeviceId,
+    /// Its latest record.
+    pub record: RecordId,
+    /// Everything derived from samples before this one is stored.
+    pub durable_until: SampleIndex,
+    /// The record is over.
+    pub ended: bool,
+    /// How its samples lie in UTC.
+    pub anchor: Anchor,
+    /// The last minute stored of the record, to be carried on or left behind.
+    pub trend: Option<Trend>,
+    /// The latest step of each of the device's alarms that are not cleared, of whichever record,
+    /// in the order in which they were raised.
+    pub standing: Vec<AlarmEvent>,
+    /// The raising step of each alarm of the record, cleared or not, that has no strip yet.
+    pub missing_strips: Vec<AlarmEvent>,
+    /// The wearer's alarm limits in beats per minute, low and high; `None` for the defaults.
+    pub limits: Option<(f32, f32)>,
+    /// Who wears it.
+    pub patient: Option<PatientId>,
+}
+
+impl Store {
+    /// Where every device was left, by name. For the start: what is committed meanwhile may be in
+    /// one part of the answer and not in another.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn resume(&self) -> Result<Vec<Resume>, Error> {
+        let rows: Vec<Latest> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT d.device, d.patient, p.low_bpm, p.high_bpm, r.boot, r.durable_until, r.ended,
+                r.anchor_index, r.anchor_utc, r.anchor_hz
+             FROM devices d
+             JOIN records r ON ",
+            latest_record!(),
+            " LEFT JOIN patients p ON p.patient = d.patient
+              ORDER BY d.device"
+        ))
+        .fetch_all(pool)
+        .await)?;
+        let mut devices = BTreeMap::new();
+        for row in rows {
+            let resume = row.read()?;
+            devices.insert(resume.device.clone(), resume);
+        }
+
+        let minutes: Vec<MinuteColumns> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT ",
+            trend_columns!(),
+            " FROM devices d
+              JOIN records r ON ",
+            latest_record!(),
+            " JOIN trends t ON t.device = r.device AND t.boot = r.boot AND t.minute = (
+                SELECT MAX(m.minute) FROM trends m WHERE m.device = r.device AND m.boot = r.boot)"
+        ))
+        .fetch_all(pool)
+        .await)?;
+        for minute in minutes {
+            let trend = minute.read()?;
+            if let Some(resume) = devices.get_mut(&trend.record.device) {
+                resume.trend = Some(trend);
+            }
+        }
+
+        let standing: Vec<EventColumns> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM alarms a
+              JOIN alarm_events e ON e.alarm = a.alarm AND e.state = a.state
+              WHERE a.state <> 'cleared'
+              ORDER BY a.raised_utc, a.alarm"
+        ))
+        .fetch_all(pool)
+        .await)?;
+        for event in standing {
+            let event = event.read()?;
+            if let Some(resume) = devices.get_mut(&event.record.device) {
+                resume.standing.push(event);
+            }
+        }
+
+        let missing: Vec<EventColumns> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM devices d
+              JOIN records r ON ",
+            latest_record!(),
+            " JOIN alarm_events e ON e.device = r.device AND e.boot = r.boot
+                AND e.state = 'active'
+              WHERE NOT EXISTS (SELECT 1 FROM strips s WHERE s.alarm = e.alarm)
+              ORDER BY e.utc, e.alarm"
+        ))
+        .fetch_all(pool)
+        .await)?;
+        for event in missing {
+            let event = event.read()?;
+            if let Some(resume) = devices.get_mut(&event.record.device) {
+                resume.missing_strips.push(event);
+            }
+        }
+        Ok(devices.into_values().collect())
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Latest {
+    device: String,
+    patient: Option<String>,
+    low_bpm: Option<f64>,
+    high_bpm: Option<f64>,
+    boot: i64,
+    durable_until: i64,
+    ended: bool,
+    anchor_index: i64,
+    anchor_utc: i64,
+    anchor_hz: f64,
+}
+
+impl Latest {
+    fn read(self) -> Result<Resume, Error> {
+        let record = record_id(&self.device, self.boot)?;
+        Ok(Resume {
+            device: record.device.clone(),
+            record,
+            durable_until: SampleIndex(unsigned("durable until", self.durable_until)?),
+            ended: self.ended,
+            anchor: Anchor {
+                index: SampleIndex(unsigned("anchor", self.anchor_index)?),
+                utc: Utc(self.anchor_utc),
+                hz: self.anchor_hz,
+            },
+            trend: None,
+            standing: Vec::new(),
+            missing_strips: Vec::new(),
+            limits: limits(self.low_bpm, self.high_bpm),
+            patient: self.patient.as_deref().map(PatientId::stored).transpose()?,
+        })
+    }
+}

@@ -1,0 +1,151 @@
+//! Devices, records and patients: how far, whose, within which limits.
+
+use ecg::{AlarmState, SampleIndex, Utc};
+use store::{Batch, Error};
+
+use crate::database::Database;
+use crate::fixtures::{event, patient, record, strip, trend, update};
+
+pub(crate) async fn an_older_update_changes_nothing(db: &Database) {
+    let one = record("a", u32::MAX);
+    let mut ended = update(&one, 900, 30);
+    ended.ended = true;
+    for update in [update(&one, 500, 10), ended, update(&one, 700, 20)] {
+        let batch = Batch {
+            records: vec![update],
+            ..Batch::default()
+        };
+        db.store.commit(&batch).await.unwrap();
+    }
+    let device = db.store.device(&one.device).await.unwrap().unwrap();
+    assert_eq!(
+        (device.first_seen, device.last_seen),
+        (Some(Utc(10)), Some(Utc(30)))
+    );
+    let row = device.record.unwrap();
+    assert_eq!(row.record, one);
+    assert_eq!((row.durable_until, row.ended), (SampleIndex(900), true));
+    assert_eq!((row.started, row.updated), (Utc(10), Utc(30)));
+}
+
+pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
+    use AlarmState::{Acknowledged, Active, Cleared};
+    let store = &db.store;
+    assert!(store.resume().await.unwrap().is_empty());
+    let (old, new, quiet) = (record("b", 9), record("b", 3), record("a", 1));
+    let mut ended = update(&old, 9000, 100);
+    ended.ended = true;
+    let with_strip = event(&new, 70, Active);
+    let batch = Batch {
+        records: vec![ended, update(&new, 400, 200), update(&quiet, 5, 50)],
+        events: vec![
+            // Open on the record before: still standing, but no strip will ever come.
+            event(&old, 10, Active),
+            // Over: the strip may still be owed.
+            event(&new, 30, Active),
+            event(&new, 30, Cleared),
+            event(&new, 50, Active),
+            event(&new, 50, Acknowledged),
+            with_strip.clone(),
+        ],
+        strips: vec![(with_strip.alarm, strip(4))],
+        trends: vec![trend(&old, 150, 9), trend(&new, 0, 60), trend(&new, 1, 7)],
+        ..Batch::default()
+    };
+    store.commit(&batch).await.unwrap();
+    store
+        .assign(&old.device, Some(&patient("p")), "x", Utc(1))
+        .await
+        .unwrap();
+    store
+        .set_limits(&patient("p"), Some((45.0, 130.5)), "x", Utc(1))
+        .await
+        .unwrap();
+
+    let resume = store.resume().await.unwrap();
+    assert_eq!(
+        resume.iter().map(|r| r.device.as_str()).collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+    let [a, b] = &resume[..] else { unreachable!() };
+    assert_eq!(
+        (&a.record, a.durable_until, a.ended),
+        (&quiet, SampleIndex(5), false)
+    );
+    assert!(a.trend.is_none() && a.standing.is_empty() && a.missing_strips.is_empty());
+    assert_eq!((&a.patient, a.limits), (&None, None));
+
+    assert_eq!(
+        (&b.record, b.durable_until, b.ended),
+        (&new, SampleIndex(400), false)
+    );
+    assert_eq!(b.anchor, update(&new, 400, 200).anchor);
+    assert_eq!(b.trend, Some(trend(&new, 1, 7)));
+    assert_eq!(
+        b.standing,
+        [
+            event(&old, 10, Active),
+            event(&new, 50, Acknowledged),
+            with_strip
+        ]
+    );
+    assert_eq!(
+        b.missing_strips,
+        [event(&new, 30, Active), event(&new, 50, Active)]
+    );
+    assert_eq!(
+        (&b.patient, b.limits),
+        (&Some(patient("p")), Some((45.0, 130.5)))
+    );
+    assert_eq!(store.records(&old.device).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn limits_are_checked_here_and_in_the_database(db: &Database) {
+    let store = &db.store;
+    let p = patient("p");
+    assert_eq!(store.limits(&p).await.unwrap(), None);
+    store
+        .set_limits(&p, Some((40.5, 140.1)), "Dr. Bo", Utc(5))
+        .await
+        .unwrap();
+    assert_eq!(store.limits(&p).await.unwrap(), Some((40.5, 140.1)));
+    for limits in [
+        (10.0, 100.0),
+        (100.0, 100.0),
+        (120.0, 60.0),
+        (50.0, 301.0),
+        (f32::NAN, 100.0),
+        (50.0, f32::NAN),
+    ] {
+        let error = store
+            .set_limits(&p, Some(limits), "Dr. Bo", Utc(6))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{limits:?}: {error:?}");
+    }
+    for assignment in [
+        "low_bpm = 10",
+        "low_bpm = NULL",
+        "high_bpm = NULL",
+        "high_bpm = 40",
+        "high_bpm = 1000",
+        "patient = 'Jane Doe'",
+    ] {
+        let error = db
+            .execute(&format!("UPDATE patients SET {assignment}"))
+            .await
+            .unwrap_err();
+        let sqlx::Error::Database(error) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(
+            error.kind(),
+            sqlx::error::ErrorKind::CheckViolation,
+            "{assignment}"
+        );
+    }
+    assert_eq!(store.limits(&p).await.unwrap(), Some((40.5, 140.1)));
+    store.set_limits(&p, None, "Dr. Bo", Utc(7)).await.unwrap();
+    assert_eq!(store.limits(&p).await.unwrap(), None);
+    assert_eq!(db.count("limit_changes WHERE patient = 'p'").await, 2);
+}
