@@ -1,0 +1,242 @@
+//! The command line.
+
+mod annotate;
+mod demo;
+mod evaluate;
+mod replay;
+mod service;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Exit codes, so that a supervisor can tell what to do.
+pub mod exit {
+    /// Settings or arguments that cannot be used: starting again will not help.
+    pub const CONFIG: u8 = 2;
+    /// It could not start or failed while running: starting again may help.
+    pub const FAILED: u8 = 1;
+}
+
+/// Streaming wearable-ECG pipeline: from packet to alarm. Not a medical device.
+#[derive(Debug, Parser)]
+#[command(name = "einthoven", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything in one: broker, database file, simulated wearables, web page
+    Demo(DemoArgs),
+    /// The service
+    Run(ConfigArgs),
+    /// Play a WFDB or EDF+ record as a wearable would
+    Replay(ReplayArgs),
+    /// Analyse a record offline, exactly as the service would
+    Annotate(AnnotateArgs),
+    /// Score against reference annotations
+    #[command(subcommand)]
+    Evaluate(EvaluateCommand),
+    /// Bring the database up to date
+    Migrate(ConfigArgs),
+    /// Print the effective settings, secrets hidden
+    CheckConfig(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// Settings over the built-in defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Port of the web page; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Address of the web page
+    #[arg(long, default_value = "127.0.0.1")]
+    bind: IpAddr,
+    /// Where the database file lives
+    #[arg(long, default_value = "einthoven-data", value_name = "DIR")]
+    data: PathBuf,
+    /// Seed of the simulated wearables
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// The record: WFDB with or without .hea, or an .edf file
+    record: PathBuf,
+    /// Where to publish
+    #[arg(long, default_value = "mqtt://127.0.0.1:1883", value_name = "URL")]
+    broker: String,
+    /// Name to publish as; the record's name without it
+    #[arg(long, value_name = "ID")]
+    device: Option<String>,
+    /// Times real time
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
+    /// Signals to send, by name, comma-separated; all ECG and PPG without it
+    #[arg(long, value_delimiter = ',')]
+    leads: Vec<String>,
+    /// Boot id to send, so that a replay can be repeated; random without it
+    #[arg(long)]
+    boot: Option<u32>,
+    /// Seconds of the record to play; all of it without it
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+    /// Shuffle packets within so many neighbours, as a bad link might
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    shuffle: usize,
+    /// Share of packets to send twice
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    duplicate: f64,
+    /// Share of packets never to send
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    lose: f64,
+    /// Seed of the above
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Args)]
+struct AnnotateArgs {
+    /// The record: WFDB with or without .hea, or an .edf file
+    record: PathBuf,
+    /// Where to write RECORD.ein and RECORD.jsonl
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    out: PathBuf,
+    /// Signals to use, by name, comma-separated; all ECG and PPG without it
+    #[arg(long, value_delimiter = ',')]
+    leads: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum EvaluateCommand {
+    /// Beat detection against .atr files, by the rules of EC57
+    Qrs(QrsArgs),
+}
+
+#[derive(Debug, Args)]
+struct QrsArgs {
+    /// A folder of WFDB records with .atr files
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Which signal of each record to detect on, by position
+    #[arg(long, default_value_t = 0)]
+    channel: usize,
+    /// Seconds at the start of each record that are not scored
+    #[arg(long, default_value_t = 300.0, value_name = "S")]
+    skip: f64,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// What a command came to, other than success.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Settings or arguments.
+    #[error(transparent)]
+    Usage(color_eyre::Report),
+    /// Anything else.
+    #[error(transparent)]
+    Failed(#[from] color_eyre::Report),
+}
+
+impl Failure {
+    fn usage(error: impl Into<color_eyre::Report>) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<crate::config::Config, Failure> {
+        crate::config::Config::load(self.config.as_deref(), std::env::vars(), &[])
+            .map_err(Failure::usage)
+    }
+}
+
+/// Runs the command of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Run(args) => service::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Annotate(args) => annotate::run(&args),
+        Command::Evaluate(EvaluateCommand::Qrs(args)) => evaluate::qrs(&args),
+        Command::Migrate(args) => service::migrate(&args),
+        Command::CheckConfig(args) => service::check_config(&args),
+    };
+    let (code, error) = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => (exit::CONFIG, error),
+        Err(Failure::Failed(error)) => (exit::FAILED, error),
+    };
+    #[expect(
+        clippy::print_stderr,
+        reason = "the one place where a failure reaches the terminal"
+    )]
+    {
+        eprintln!("einthoven: {error:#}");
+    }
+    ExitCode::from(code)
+}
+
+/// Logs to standard error; `RUST_LOG` chooses what.
+fn start_logging(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if std::env::var("EINTHOVEN_LOG").is_ok_and(|format| format == "json") {
+        lines.json().init();
+    } else {
+        lines.init();
+    }
+}
+
+/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once.
+fn on_signal() -> std::io::Result<tokio_util::sync::CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let token = tokio_util::sync::CancellationToken::new();
+    let cancelled = token.clone();
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if again {
+                std::process::exit(i32::from(exit::FAILED));
+            }
+            cancelled.cancel();
+        }
+    });
+    Ok(token)
+}
+
+/// Runs a command's async part.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(color_eyre::Report::from)?
+        .block_on(command)
+}

@@ -1,0 +1,132 @@
+//! `annotate`: the offline twin. The same monitor as the service's, on a file.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use color_eyre::eyre::WrapErr;
+use ecg::{AlarmEvent, Anchor, BootId, DeviceId, Layout, RecordId, SampleIndex, Utc};
+
+use super::{AnnotateArgs, Failure};
+use crate::monitor::{Effects, Monitor};
+use crate::record::annotation::{self, Annotation, AnnotationCode, Annotations};
+use crate::record::{Player, Record};
+use crate::wall::rfc3339;
+use crate::wearable::Played;
+
+/// The extension of the annotations it writes.
+const ANNOTATOR: &str = "ein";
+
+/// Analyses one record and writes its annotations and events.
+pub(super) fn run(args: &AnnotateArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let record = Record::open(&args.record).map_err(Failure::usage)?;
+    let (name, start) = (record.name.clone(), record.start.unwrap_or_default());
+    let player = Player::new(record, &args.leads).map_err(Failure::usage)?;
+    let layout = player.layout().clone();
+    let played = Played::new(player, BootId(0), start).map_err(Failure::usage)?;
+    let found = analyse(played, &layout, &name, start, &config).map_err(Failure::Failed)?;
+    write(&args.out, &name, &layout, &found.batch).map_err(Failure::Failed)?;
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    {
+        println!(
+            "{name}: {} beats, {} alarm events",
+            found.batch.beats.len(),
+            found.batch.events.len()
+        );
+    }
+    Ok(())
+}
+
+/// A device name for a record: what a topic cannot carry becomes `_`.
+pub(super) fn device_name(record: &str) -> String {
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    record
+        .chars()
+        .map(allowed)
+        .take(DeviceId::MAX_LEN)
+        .collect()
+}
+
+fn analyse(
+    played: Played,
+    layout: &Layout,
+    name: &str,
+    start: Utc,
+    config: &crate::config::Config,
+) -> color_eyre::Result<Effects> {
+    let device: DeviceId = device_name(name).parse()?;
+    let machine = alarm::Machine::new(device.clone(), &config.alarm, config.alarm.limits);
+    let mut monitor = Monitor::new(config.dsp.clone(), machine);
+    let anchor = Anchor {
+        index: SampleIndex(0),
+        utc: start,
+        hz: layout.base_rate().hz(),
+    };
+    let record = RecordId {
+        device,
+        boot: BootId(0),
+    };
+    let mut effects = Effects::default();
+    monitor.start(record, layout, anchor, SampleIndex(0), None, &mut effects)?;
+    for packet in played {
+        monitor.block(&packet?.to_block(), anchor, start, &mut effects);
+        // Only what is written is kept of a record that may be days long.
+        effects.windows.clear();
+        effects.strips.clear();
+        effects.live.clear();
+        effects.batch.records.clear();
+        effects.batch.trends.clear();
+    }
+    monitor.end(start, &mut effects);
+    Ok(effects)
+}
+
+/// Writes `NAME.ein` (beats, and alarms as notes) and `NAME.jsonl` (alarm events).
+fn write(out: &Path, name: &str, layout: &Layout, batch: &store::Batch) -> color_eyre::Result<()> {
+    std::fs::create_dir_all(out).wrap_err_with(|| format!("cannot create {}", out.display()))?;
+    let stem = out.join(Path::new(name).file_name().unwrap_or(name.as_ref()));
+    let beats = batch
+        .beats
+        .iter()
+        .map(|(_, beat, _)| Annotation::new(beat.r_peak, AnnotationCode::from(beat.class)));
+    let notes = batch.events.iter().map(|event| Annotation {
+        aux: format!("{} {}", event.condition, event.state),
+        ..Annotation::new(event.at, AnnotationCode::NOTE)
+    });
+    let mut list: Vec<Annotation> = beats.chain(notes).collect();
+    list.sort_by_key(|annotation| annotation.at);
+    let annotations = Annotations {
+        list,
+        resolution_hz: Some(layout.base_rate().hz()),
+    };
+    annotations.write(&annotation::path(&stem, ANNOTATOR))?;
+
+    let path = stem.with_extension("jsonl");
+    let context = || format!("cannot write {}", path.display());
+    let mut lines = BufWriter::new(File::create(&path).wrap_err_with(context)?);
+    for event in &batch.events {
+        writeln!(lines, "{}", line(event)).wrap_err_with(context)?;
+    }
+    lines.flush().wrap_err_with(context)
+}
+
+fn line(event: &AlarmEvent) -> serde_json::Value {
+    serde_json::json!({
+        "alarm": event.alarm.to_string(),
+        "condition": event.condition.name(),
+        "kind": event.kind.name(),
+        "priority": event.priority.name(),
+        "state": event.state.name(),
+        "onset_sample": event.onset.0,
+        "sample": event.at.0,
+        "utc": rfc3339(event.utc),
+        "evidence": event.evidence,
+    })
+}

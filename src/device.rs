@@ -1,0 +1,332 @@
+//! One device from packets to effects, and the packets whose effects are not durable yet.
+//!
+//! **Synchronous: packet and `now` in, [`Effects`] and releasable acks out.**
+//!
+//! # The ack contract
+//!
+//! A packet's ack is released when nothing needs the packet any more, should the service stop:
+//!
+//! * all that was derived from it is committed, and so much more that what follows can be
+//!   derived without it: the record's watermark is [`dsp::Chain::MEMORY_SECONDS`] past its end,
+//!   or the record has ended; and
+//! * no window or strip that reaches back to it is still on its way.
+//!
+//! Duplicates obey the same rule (they may be the broker's second try after a reconnect).
+//! Packets that can have no effect (malformed, late) are released at once.
+
+use ecg::{Anchor, BootId, DeviceId, Layout, RecordId, SampleIndex, Utc};
+use ingest::{Clock, ClockEvent, Ordered, Outcome, Packet, Resequencer};
+use store::Resume;
+
+use crate::monitor::{Effects, Monitor};
+
+/// A device and its unacknowledged packets; `A` is what acknowledges one.
+pub struct Device<A> {
+    id: DeviceId,
+    resequencer: Resequencer,
+    clock_config: ingest::clock::Config,
+    /// The boot and layout being received, and its clock.
+    current: Option<(BootId, Layout, Clock)>,
+    monitor: Monitor,
+    /// What was durable when the service started; used up by the first record.
+    resume: Option<Resume>,
+    /// Packets that wait for their effects to become durable, oldest first.
+    held: Vec<Held<A>>,
+    /// The open record, if the signal chain refused its layout.
+    refused: Option<BootId>,
+    /// How far the newest commits reach, by record.
+    durable: Option<Watermark>,
+    /// Starts of the windows and strips that the models have not answered yet.
+    in_flight: Vec<(BootId, SampleIndex)>,
+    /// When data arrived last.
+    last_arrival: Option<Utc>,
+    /// The newest battery level the device reported, percent.
+    battery_percent: Option<u8>,
+    ordered: Vec<Ordered>,
+}
+
+struct Held<A> {
+    boot: BootId,
+    end: SampleIndex,
+    rate_hz: f64,
+    ack: A,
+}
+
+/// How far one record is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermark {
+    /// The record's boot.
+    pub boot: BootId,
+    /// Everything before it is committed.
+    pub durable_until: SampleIndex,
+    /// Nothing more will come of it.
+    pub ended: bool,
+}
+
+/// What became of a packet, for the counters.
+#[derive(Debug, Default, PartialEq)]
+pub struct Receipt {
+    /// Why it was dropped, if it was: a bounded label.
+    pub lost: Option<&'static str>,
+    /// Blocks that came out in order.
+    pub blocks: u64,
+    /// Samples in them, all signals.
+    pub samples: u64,
+    /// Samples that never came.
+    pub gap_samples: u64,
+    /// Something about the device's clock.
+    pub clock_event: Option<ClockEvent>,
+}
+
+impl<A> Device<A> {
+    /// A device; `resume` is what is durable of it.
+    pub fn new(
+        id: DeviceId,
+        resequence: &ingest::resequence::Config,
+        clock: &ingest::clock::Config,
+        monitor: Monitor,
+        resume: Option<Resume>,
+    ) -> Self {
+        Self {
+            id,
+            resequencer: Resequencer::new(resequence.clone()),
+            clock_config: clock.clone(),
+            current: None,
+            monitor,
+            resume,
+            held: Vec::new(),
+            refused: None,
+            durable: None,
+            in_flight: Vec::new(),
+            last_arrival: None,
+            battery_percent: None,
+            ordered: Vec::new(),
+        }
+    }
+
+    /// The signals and alarms of the device.
+    pub fn monitor(&mut self) -> &mut Monitor {
+        &mut self.monitor
+    }
+
+    /// The same, to look at.
+    pub fn view(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    /// When data arrived last.
+    pub fn last_arrival(&self) -> Option<Utc> {
+        self.last_arrival
+    }
+
+    /// The newest battery level the device reported, percent.
+    pub fn battery_percent(&self) -> Option<u8> {
+        self.battery_percent
+    }
+
+    /// How many packets wait to be acknowledged.
+    pub fn n_held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Takes one packet. Acks come back of packets that can have no effect.
+    pub fn packet(
+        &mut self,
+        packet: Packet,
+        ack: A,
+        now: Utc,
+        effects: &mut Effects,
+    ) -> (Receipt, Vec<A>) {
+        self.last_arrival = Some(now);
+        self.monitor.arrival(now);
+        self.battery_percent = packet.battery_percent.or(self.battery_percent);
+        let (boot, end) = (packet.boot, packet.end());
+        let rate_hz = packet.layout.base_rate().hz();
+        let outcome = self.resequencer.push(packet, &mut self.ordered);
+        let lost = (!outcome.is_kept()).then(|| outcome.name());
+        let mut receipt = Receipt {
+            lost,
+            ..Receipt::default()
+        };
+        let mut released = Vec::new();
+        if outcome.is_kept() || outcome == Outcome::Duplicate {
+            self.held.push(Held {
+                boot,
+                end,
+                rate_hz,
+                ack,
+            });
+        } else {
+            released.push(ack);
+        }
+        self.release(now, effects, &mut receipt);
+        if let Some(refused) = self.refused {
+            // Nothing will come of the packets of a record that the chain refused.
+            receipt.lost = receipt.lost.or(Some("layout"));
+            released.extend(
+                self.held
+                    .extract_if(.., |held| held.boot == refused)
+                    .map(|held| held.ack),
+            );
+        }
+        (receipt, released)
+    }
+
+    /// The device has been silent for long: what is held back is released, the record is closed.
+    pub fn silence(&mut self, now: Utc, effects: &mut Effects) -> Receipt {
+        let mut receipt = Receipt::default();
+        self.resequencer.flush(&mut self.ordered);
+        self.release(now, effects, &mut receipt);
+        self.monitor.end(now, effects);
+        receipt
+    }
+
+    /// Runs what the resequencer put in order through the monitor.
+    fn release(&mut self, now: Utc, effects: &mut Effects, receipt: &mut Receipt) {
+        for ordered in std::mem::take(&mut self.ordered) {
+            match ordered {
+                Ordered::Start { boot, layout, .. } => {
+                    let clock = Clock::new(self.clock_config.clone(), layout.base_rate());
+                    self.current = Some((boot, layout, clock));
+                    self.refused = None;
+                }
+                Ordered::Block {
+                    block, device_time, ..
+                } => {
+                    let Some((boot, layout, clock)) = &mut self.current else {
+                        continue;
+                    };
+                    let event = clock.observe(block.start, device_time, now);
+                    receipt.clock_event = event.or(receipt.clock_event);
+                    receipt.blocks += 1;
+                    receipt.samples += block
+                        .signals
+                        .iter()
+                        .map(|signal| signal.samples.len() as u64)
+                        .sum::<u64>();
+                    let anchor = clock.anchor();
+                    // A record opens with its first block, and again after a silence.
+                    if self.monitor.record().is_none() && self.refused.is_none() {
+                        let record = RecordId {
+                            device: self.id.clone(),
+                            boot: *boot,
+                        };
+                        let layout = layout.clone();
+                        self.open(&record, &layout, anchor, block.start, now, effects, receipt);
+                    }
+                    self.monitor.block(&block, anchor, now, effects);
+                }
+                Ordered::Gap(gap) => {
+                    // Where no record is open, opening the next one accounts for the gap.
+                    if self.monitor.record().is_some() {
+                        receipt.gap_samples += gap.end.since(gap.start).0;
+                        self.monitor.gap(gap, now, effects);
+                    }
+                }
+                Ordered::End { .. } => {
+                    self.monitor.end(now, effects);
+                    self.current = None;
+                }
+            }
+        }
+    }
+
+    /// Opens a record; one that was open before the service restarted is carried on.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site, beside the match that has them"
+    )]
+    fn open(
+        &mut self,
+        record: &RecordId,
+        layout: &Layout,
+        anchor: Anchor,
+        at: SampleIndex,
+        now: Utc,
+        effects: &mut Effects,
+        receipt: &mut Receipt,
+    ) {
+        let resume = self.resume.take().filter(|resume| resume.record == *record);
+        // 1. The same boot goes on after an end that was only silence: nothing may be told twice.
+        let watermark = resume
+            .as_ref()
+            .map(|resume| resume.durable_until)
+            .or_else(|| {
+                self.durable
+                    .filter(|mark| mark.boot == record.boot)
+                    .map(|mark| mark.durable_until)
+            });
+        let opened =
+            self.monitor
+                .start(record.clone(), layout, anchor, at, resume.as_ref(), effects);
+        if let Err(error) = opened {
+            // 2. The chain refuses the layout: its packets are dropped and counted.
+            tracing::warn!(device = %self.id, %error, "record refused");
+            self.refused = Some(record.boot);
+            return;
+        }
+        // 3. Packets were lost while the service was away.
+        if let Some(start) = watermark
+            && start < at
+        {
+            receipt.gap_samples += at.since(start).0;
+            self.monitor.gap(ecg::Gap { start, end: at }, now, effects);
+        }
+    }
+
+    /// Notes that the models work on a window or strip that starts at `start`.
+    pub fn sent_to_models(&mut self, boot: BootId, start: SampleIndex) {
+        self.in_flight.push((boot, start));
+    }
+
+    /// Notes that the models have answered, and returns the acks that were waiting for it.
+    pub fn answered(&mut self, boot: BootId, start: SampleIndex) -> Vec<A> {
+        if let Some(k) = self
+            .in_flight
+            .iter()
+            .position(|&sent| sent == (boot, start))
+        {
+            self.in_flight.swap_remove(k);
+        }
+        self.releasable()
+    }
+
+    /// Notes how far a record is durable, and returns the acks that were waiting for it.
+    pub fn committed(&mut self, mark: Watermark) -> Vec<A> {
+        self.durable = Some(mark);
+        self.releasable()
+    }
+
+    fn releasable(&mut self) -> Vec<A> {
+        let Some(mark) = self.durable else {
+            return Vec::new();
+        };
+        let open = self.open_boot();
+        let strip_floor = self.monitor.strip_floor();
+        let in_flight = &self.in_flight;
+        let needed = |held: &Held<A>| {
+            in_flight
+                .iter()
+                .any(|(boot, start)| *boot == held.boot && *start < held.end)
+                || (open == Some(held.boot) && strip_floor.is_some_and(|floor| floor < held.end))
+        };
+        let done = |held: &Held<A>| {
+            if held.boot == mark.boot {
+                let memory = dsp::Chain::MEMORY_SECONDS * held.rate_hz;
+                (mark.ended && held.end <= mark.durable_until)
+                    || held.end.0 as f64 + memory <= mark.durable_until.0 as f64
+            } else {
+                // Commits are in order, so the record before the newest committed one has ended.
+                open == Some(mark.boot)
+            }
+        };
+        self.held
+            .extract_if(.., |held| done(held) && !needed(held))
+            .map(|held| held.ack)
+            .collect()
+    }
+
+    fn open_boot(&self) -> Option<BootId> {
+        self.monitor.record().map(|record| record.boot)
+    }
+}

@@ -1,0 +1,5 @@
+//! Scores against reference annotations by the field's own rules.
+
+pub mod ec57;
+pub mod qrs;
+pub mod report;

@@ -1,0 +1,159 @@
+//! The API, the live stream and the page. Reads only, but for acknowledgements and limits.
+//!
+//! Everything a person sees here was durable before: alarms are announced by the stage that
+//! committed them. Traces and rates are shown as they come.
+
+mod api;
+mod error;
+mod json;
+mod live;
+mod page;
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post, put};
+use store::Store;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+
+use crate::live::LiveBus;
+use crate::metrics::Metrics;
+use crate::pipeline::Handle;
+
+/// What requests are answered with.
+pub struct Service {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The live stream.
+    pub live: LiveBus,
+    /// Set once the database and the pipeline stand.
+    pub running: OnceLock<Running>,
+    /// Why the service is not ready yet, until `running` is set.
+    pub starting: watch::Receiver<String>,
+    /// The limits of a patient who has none of their own.
+    pub default_limits: alarm::Limits,
+    /// Ends the live streams.
+    pub shutdown: CancellationToken,
+}
+
+/// What exists once the service has started.
+pub struct Running {
+    /// The database.
+    pub store: Store,
+    /// The shards.
+    pub handle: Handle,
+    /// Whether the broker can be reached.
+    pub broker: Arc<ingest::mqtt::Monitor>,
+    /// Why the database cannot be written, if it cannot.
+    pub database: watch::Receiver<Option<String>>,
+}
+
+impl Service {
+    /// What has started, or the error that says why it has not.
+    fn running(&self) -> Result<&Running, error::Error> {
+        self.running
+            .get()
+            .ok_or_else(|| error::Error::NotReady(self.starting.borrow().clone()))
+    }
+}
+
+/// The routes.
+pub fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route(
+            "/openapi.json",
+            get(async || Json(api::Document::openapi())),
+        )
+        .route("/api/v1/devices", get(api::devices))
+        .route("/api/v1/devices/{device}", get(api::device))
+        .route("/api/v1/devices/{device}/limits", put(api::set_limits))
+        .route("/api/v1/devices/{device}/patient", put(api::set_patient))
+        .route(
+            "/api/v1/devices/{device}/twelve-lead",
+            get(api::twelve_lead),
+        )
+        .route("/api/v1/alarms", get(api::alarms))
+        .route("/api/v1/alarms/{alarm}", get(api::alarm))
+        .route("/api/v1/alarms/{alarm}/acknowledge", post(api::acknowledge))
+        .route("/api/v1/strips/{alarm}", get(api::strip))
+        .route("/api/v1/trends", get(api::trends))
+        .route("/api/v1/live", get(live::stream))
+        .fallback(page::file)
+        .layer(middleware::from_fn_with_state(Arc::clone(&service), count))
+        .layer(middleware::from_fn(secure))
+        .with_state(service)
+}
+
+/// Counts requests by route, never by path.
+async fn count(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "page".to_owned(), |path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    service
+        .metrics
+        .requests
+        .with_label_values(&[&route, response.status().as_str()])
+        .inc();
+    response
+}
+
+/// Lets browsers run only what the page ships.
+async fn secure(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        service.metrics.text(),
+    )
+}
+
+/// Ready means: packets are taken and what they say is kept. Otherwise the answer says what is missing.
+async fn readyz(State(service): State<Arc<Service>>) -> Response {
+    let checks = match service.running.get() {
+        None => json::Checks {
+            database: service.starting.borrow().clone(),
+            broker: "waiting".into(),
+        },
+        Some(running) => json::Checks {
+            database: running
+                .database
+                .borrow()
+                .clone()
+                .unwrap_or_else(|| "ok".into()),
+            broker: running.broker.ready().err().unwrap_or_else(|| "ok".into()),
+        },
+    };
+    let ready = checks.database == "ok" && checks.broker == "ok";
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(json::Ready { ready, checks })).into_response()
+}

@@ -1,0 +1,396 @@
+//! The handlers of `/api/v1` and their description.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::Json;
+use ecg::{AlarmId, DeviceId};
+use serde::Deserialize;
+use store::{AlarmFilter, AlarmRow, PatientId};
+use utoipa::{IntoParams, OpenApi};
+use uuid::Uuid;
+
+use super::error::Error;
+use super::{Running, Service, json};
+use crate::live::DeviceStatus;
+use crate::stage::analyse::Wearer;
+use crate::wall::{parse_rfc3339, utc};
+
+type Answer<T> = Result<Json<T>, Error>;
+type Shared = State<Arc<Service>>;
+
+/// The description of the API.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "einthoven",
+        description = "Wearable ECG: devices, alarms, strips, trends. Not a medical device."
+    ),
+    paths(
+        devices,
+        device,
+        set_limits,
+        set_patient,
+        twelve_lead,
+        alarms,
+        alarm,
+        acknowledge,
+        strip,
+        trends
+    ),
+    components(schemas(json::Failure, json::Ready))
+)]
+pub(super) struct Document;
+
+/// Most rows in one answer.
+const MOST: u32 = 1000;
+
+fn device_id(name: &str) -> Result<DeviceId, Error> {
+    name.parse().map_err(|error: ecg::Error| refused(error))
+}
+
+fn refused(error: impl std::fmt::Display) -> Error {
+    Error::Invalid(error.to_string())
+}
+
+fn person(name: &str) -> Result<&str, Error> {
+    let length = name.chars().count();
+    if name.trim().is_empty() || length > 64 || name.chars().any(char::is_control) {
+        return Err(Error::Invalid(format!(
+            "`by` has {length} characters, where a name of 1 to 64 printable ones is needed"
+        )));
+    }
+    Ok(name.trim())
+}
+
+fn instant(text: Option<&str>) -> Result<Option<ecg::Utc>, Error> {
+    text.map(parse_rfc3339).transpose().map_err(Error::Invalid)
+}
+
+fn word<T: std::str::FromStr<Err = ecg::Error>>(text: Option<&str>) -> Result<Option<T>, Error> {
+    text.map(str::parse)
+        .transpose()
+        .map_err(|error: ecg::Error| Error::Invalid(error.to_string()))
+}
+
+fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Error> {
+    body.map(|Json(body)| body)
+        .map_err(|rejection| Error::Invalid(rejection.body_text()))
+}
+
+fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Error> {
+    query
+        .map(|Query(query)| query)
+        .map_err(|rejection| Error::Invalid(rejection.body_text()))
+}
+
+fn alarm_id(text: &str) -> Result<AlarmId, Error> {
+    text.parse::<Uuid>()
+        .map(AlarmId)
+        .map_err(|error| Error::Invalid(format!("alarm id {text:?}: {error}")))
+}
+
+/// Where to read on: what `alarms` gave as `next`.
+fn cursor(text: &str) -> Result<(ecg::Utc, AlarmId), Error> {
+    let (utc, id) = text.split_once('.').unwrap_or((text, ""));
+    let utc = utc.parse().map_err(|_| {
+        Error::Invalid(format!(
+            "`before` is {text:?}, where what an answer gave as `next` is needed"
+        ))
+    })?;
+    Ok((ecg::Utc(utc), alarm_id(id)?))
+}
+
+async fn find_alarm(
+    running: &Running,
+    alarm: AlarmId,
+) -> Result<(AlarmRow, Vec<ecg::AlarmEvent>), Error> {
+    let found = running.store.alarm(alarm).await?;
+    found.ok_or_else(|| Error::NotFound(format!("no alarm {alarm}")))
+}
+
+/// Every device known since the service started, or with an alarm that stands.
+#[utoipa::path(get, path = "/api/v1/devices", responses((status = 200, body = json::Devices)))]
+pub(super) async fn devices(State(service): Shared) -> Answer<json::Devices> {
+    let statuses = all_devices(service.running()?).await?;
+    Ok(Json(json::Devices {
+        devices: statuses.iter().map(json::Device::from).collect(),
+    }))
+}
+
+async fn all_devices(running: &Running) -> Result<Vec<DeviceStatus>, Error> {
+    running.handle.devices().await.ok_or_else(busy)
+}
+
+/// What a shard that does not answer means.
+fn busy() -> Error {
+    Error::NotReady("everything waits for the database, or the service is stopping".into())
+}
+
+async fn find_device(running: &Running, id: &DeviceId) -> Result<json::Device, Error> {
+    let statuses = all_devices(running).await?;
+    statuses
+        .iter()
+        .find(|status| status.device == *id)
+        .map(json::Device::from)
+        .ok_or_else(|| Error::NotFound(format!("no device {id}")))
+}
+
+/// One device.
+#[utoipa::path(get, path = "/api/v1/devices/{device}", params(("device" = String, Path)),
+    responses((status = 200, body = json::Device), (status = 404, body = json::Failure)))]
+pub(super) async fn device(
+    State(service): Shared,
+    Path(name): Path<String>,
+) -> Answer<json::Device> {
+    find_device(service.running()?, &device_id(&name)?)
+        .await
+        .map(Json)
+}
+
+/// Sets the rate limits of the patient who wears a device. They are kept, with who set them.
+#[utoipa::path(put, path = "/api/v1/devices/{device}/limits", params(("device" = String, Path)),
+    request_body = json::SetLimits,
+    responses((status = 200, body = json::Device), (status = 404, body = json::Failure),
+        (status = 409, body = json::Failure), (status = 422, body = json::Failure)))]
+pub(super) async fn set_limits(
+    State(service): Shared,
+    Path(name): Path<String>,
+    limits: Result<Json<json::SetLimits>, JsonRejection>,
+) -> Answer<json::Device> {
+    let running = service.running()?;
+    let device = device_id(&name)?;
+    let limits = body(limits)?;
+    let by = person(&limits.by)?;
+    let checked = alarm::Limits::new(limits.low_bpm, limits.high_bpm)
+        .map_err(|error| Error::Invalid(error.to_string()))?;
+    let Some(patient) = find_device(running, &device).await?.patient else {
+        return Err(Error::Conflict(format!(
+            "no patient wears {device}: limits belong to patients, so say who does first"
+        )));
+    };
+    let patient: PatientId = patient.parse().map_err(refused)?;
+    running
+        .store
+        .set_limits(&patient, Some((limits.low_bpm, limits.high_bpm)), by, utc())
+        .await?;
+    // The patient may wear several devices.
+    for status in all_devices(running).await? {
+        if status.patient.as_deref() == Some(patient.as_str()) {
+            running.handle.set_limits(status.device, checked).await;
+        }
+    }
+    find_device(running, &device).await.map(Json)
+}
+
+/// Says who wears a device, by a pseudonym.
+#[utoipa::path(put, path = "/api/v1/devices/{device}/patient", params(("device" = String, Path)),
+    request_body = json::SetPatient,
+    responses((status = 200, body = json::Device), (status = 404, body = json::Failure),
+        (status = 422, body = json::Failure)))]
+pub(super) async fn set_patient(
+    State(service): Shared,
+    Path(name): Path<String>,
+    patient: Result<Json<json::SetPatient>, JsonRejection>,
+) -> Answer<json::Device> {
+    let running = service.running()?;
+    let device = device_id(&name)?;
+    let asked = body(patient)?;
+    let by = person(&asked.by)?;
+    let patient: PatientId = asked.patient.parse().map_err(refused)?;
+    find_device(running, &device).await?;
+    running
+        .store
+        .assign(&device, Some(&patient), by, utc())
+        .await?;
+    let limits = running
+        .store
+        .limits(&patient)
+        .await?
+        .and_then(|(low, high)| alarm::Limits::new(low, high).ok())
+        .unwrap_or(service.default_limits);
+    let wearer = Wearer {
+        patient: patient.to_string(),
+        limits,
+    };
+    running.handle.set_patient(device.clone(), wearer).await;
+    find_device(running, &device).await.map(Json)
+}
+
+/// The newest twelve leads of a device, those that a model made marked as such.
+#[utoipa::path(get, path = "/api/v1/devices/{device}/twelve-lead", params(("device" = String, Path)),
+    responses((status = 200, body = json::Strip), (status = 404, body = json::Failure)))]
+pub(super) async fn twelve_lead(
+    State(service): Shared,
+    Path(name): Path<String>,
+) -> Answer<json::Strip> {
+    let device = device_id(&name)?;
+    let handle = &service.running()?.handle;
+    let latest = handle.twelve_lead(device.clone()).await.ok_or_else(busy)?;
+    let latest =
+        latest.ok_or_else(|| Error::NotFound(format!("no twelve leads of {device} yet")))?;
+    Ok(Json(json::Strip::latest(&latest)))
+}
+
+/// Which alarms.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AlarmQuery {
+    /// Of this device only.
+    device: Option<String>,
+    /// Of this patient only.
+    patient: Option<String>,
+    /// In this state only.
+    state: Option<String>,
+    /// Only those that are not cleared.
+    #[serde(default)]
+    open: bool,
+    /// Of this priority only.
+    priority: Option<String>,
+    /// Raised at or after this instant, RFC 3339.
+    since: Option<String>,
+    /// Raised before this instant, RFC 3339.
+    until: Option<String>,
+    /// At most so many, 100 without it, 1000 at most.
+    limit: Option<u32>,
+    /// Reads on: what the answer before gave as `next`.
+    before: Option<String>,
+}
+
+/// Alarms, newest first.
+#[utoipa::path(get, path = "/api/v1/alarms", params(AlarmQuery),
+    responses((status = 200, body = json::Alarms), (status = 422, body = json::Failure)))]
+pub(super) async fn alarms(
+    State(service): Shared,
+    asked: Result<Query<AlarmQuery>, QueryRejection>,
+) -> Answer<json::Alarms> {
+    let asked = query(asked)?;
+    let limit = asked.limit.unwrap_or(100);
+    if limit == 0 || limit > MOST {
+        return Err(Error::Invalid(format!(
+            "`limit` is {limit}, where 1 to {MOST} are allowed"
+        )));
+    }
+    let filter = AlarmFilter {
+        device: asked.device.as_deref().map(device_id).transpose()?,
+        patient: asked
+            .patient
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(refused)?,
+        state: word(asked.state.as_deref())?,
+        open_only: asked.open,
+        priority: word(asked.priority.as_deref())?,
+        since: instant(asked.since.as_deref())?,
+        until: instant(asked.until.as_deref())?,
+        limit,
+        before: asked.before.as_deref().map(cursor).transpose()?,
+    };
+    let rows = service.running()?.store.alarms(&filter).await?;
+    let next = (rows.len() == limit as usize)
+        .then(|| {
+            rows.last()
+                .map(|row| format!("{}.{}", row.raised.0, row.alarm))
+        })
+        .flatten();
+    Ok(Json(json::Alarms {
+        alarms: rows.iter().map(json::Alarm::new).collect(),
+        next,
+    }))
+}
+
+/// One alarm with its life so far.
+#[utoipa::path(get, path = "/api/v1/alarms/{alarm}", params(("alarm" = String, Path)),
+    responses((status = 200, body = json::AlarmDetail), (status = 404, body = json::Failure)))]
+pub(super) async fn alarm(
+    State(service): Shared,
+    Path(id): Path<String>,
+) -> Answer<json::AlarmDetail> {
+    let (row, events) = find_alarm(service.running()?, alarm_id(&id)?).await?;
+    let events = events
+        .into_iter()
+        .map(|event| json::AlarmStep {
+            state: event.state.name(),
+            at: crate::wall::rfc3339(event.utc),
+            by: event.by,
+            evidence: event.evidence,
+        })
+        .collect();
+    Ok(Json(json::AlarmDetail {
+        alarm: json::Alarm::new(&row),
+        events,
+    }))
+}
+
+/// Acknowledges an alarm. The answer comes when that is durable.
+#[utoipa::path(post, path = "/api/v1/alarms/{alarm}/acknowledge", params(("alarm" = String, Path)),
+    request_body = json::Acknowledge,
+    responses((status = 200, body = json::Alarm), (status = 404, body = json::Failure),
+        (status = 409, body = json::Failure), (status = 422, body = json::Failure)))]
+pub(super) async fn acknowledge(
+    State(service): Shared,
+    Path(id): Path<String>,
+    who: Result<Json<json::Acknowledge>, JsonRejection>,
+) -> Answer<json::Alarm> {
+    let running = service.running()?;
+    let id = alarm_id(&id)?;
+    let who = body(who)?;
+    let by = person(&who.by)?.to_owned();
+    let (row, _) = find_alarm(running, id).await?;
+    match running.handle.acknowledge(row.record.device, id, by).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => return Err(Error::Conflict(error.to_string())),
+        None => return Err(busy()),
+    }
+    let (row, _) = find_alarm(running, id).await?;
+    Ok(Json(json::Alarm::new(&row)))
+}
+
+/// The signals around an alarm: measured, derived and reconstructed leads, each marked.
+#[utoipa::path(get, path = "/api/v1/strips/{alarm}", params(("alarm" = String, Path)),
+    responses((status = 200, body = json::Strip), (status = 404, body = json::Failure)))]
+pub(super) async fn strip(State(service): Shared, Path(id): Path<String>) -> Answer<json::Strip> {
+    let running = service.running()?;
+    let id = alarm_id(&id)?;
+    let (row, _) = find_alarm(running, id).await?;
+    let strip = running.store.strip(id).await?;
+    let strip = strip.ok_or_else(|| Error::NotFound(format!("no strip of alarm {id} yet")))?;
+    Ok(Json(json::Strip::of_alarm(&row, &strip)))
+}
+
+/// Which minutes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrendQuery {
+    /// Of this device.
+    device: String,
+    /// From this instant on, RFC 3339; the last 24 hours without it.
+    from: Option<String>,
+    /// Before this instant, RFC 3339; now without it.
+    to: Option<String>,
+}
+
+/// Minutes of a device, oldest first.
+#[utoipa::path(get, path = "/api/v1/trends", params(TrendQuery),
+    responses((status = 200, body = json::Trends), (status = 422, body = json::Failure)))]
+pub(super) async fn trends(
+    State(service): Shared,
+    asked: Result<Query<TrendQuery>, QueryRejection>,
+) -> Answer<json::Trends> {
+    let asked = query(asked)?;
+    let device = device_id(&asked.device)?;
+    let to = instant(asked.to.as_deref())?.unwrap_or_else(utc);
+    let from = instant(asked.from.as_deref())?.unwrap_or(to.plus_seconds(-86_400.0));
+    let seconds = to.seconds_since(from);
+    if seconds < 0.0 || seconds > 32.0 * 86_400.0 {
+        return Err(Error::Invalid(format!(
+            "`from` to `to` are {seconds} s, where 0 to 32 days are allowed"
+        )));
+    }
+    let minutes = service.running()?.store.trends(&device, from..to).await?;
+    Ok(Json(json::Trends {
+        trends: minutes.iter().map(json::Trend::from).collect(),
+    }))
+}

@@ -1,0 +1,426 @@
+//! The API's bodies. Domain types carry no serde; this is their boundary.
+
+use ecg::{DeviceId, LeadOrigin, SampleRate, SignalKind, Strip as Signals, Trend as Minute, Utc};
+use serde::{Deserialize, Serialize};
+use store::AlarmRow;
+use utoipa::ToSchema;
+
+use crate::live::{DeviceStatus, LatestTwelve, to_thousandths};
+use crate::wall::rfc3339;
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Failure {
+    pub(super) error: FailureBody,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct FailureBody {
+    /// To program against.
+    pub(super) code: &'static str,
+    /// To read.
+    pub(super) message: String,
+}
+
+/// Whether packets are taken and what they say is kept.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
+    pub(super) ready: bool,
+    pub(super) checks: Checks,
+}
+
+/// `ok`, or why not.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Checks {
+    pub(super) database: String,
+    pub(super) broker: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Devices {
+    pub(super) devices: Vec<Device>,
+}
+
+/// How a device is.
+#[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the API's word for its name")]
+pub(super) struct Device {
+    pub(super) device: String,
+    /// The pseudonym of the patient who wears it.
+    pub(super) patient: Option<String>,
+    /// Whether data arrived lately.
+    pub(super) online: bool,
+    pub(super) last_seen: Option<String>,
+    /// The boot id of the record being received, in hexadecimal.
+    pub(super) record: Option<String>,
+    pub(super) signals: Vec<SignalName>,
+    /// Heart rate, beats per minute.
+    pub(super) bpm: Option<f32>,
+    /// `ecg` or `ppg`.
+    pub(super) rate_source: Option<&'static str>,
+    /// The last judged second of each signal.
+    pub(super) quality: std::collections::BTreeMap<&'static str, SignalQuality>,
+    pub(super) battery_percent: Option<u8>,
+    pub(super) limits: Limits,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct SignalName {
+    pub(super) name: &'static str,
+    pub(super) rate_hz: f64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct SignalQuality {
+    /// 0 (unusable) to 1 (clean).
+    pub(super) score: f32,
+    /// `good`, `lead_off`, `flat`, `saturated` or `noisy`.
+    pub(super) reason: &'static str,
+}
+
+/// Rate limits in force, beats per minute.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Limits {
+    pub(super) low_bpm: f32,
+    pub(super) high_bpm: f32,
+}
+
+impl From<&DeviceStatus> for Device {
+    fn from(status: &DeviceStatus) -> Self {
+        Self {
+            device: status.device.to_string(),
+            patient: status.patient.clone(),
+            online: status.online,
+            last_seen: status.last_seen.map(rfc3339),
+            record: status.record.clone(),
+            signals: status
+                .signals
+                .iter()
+                .map(|(kind, rate)| SignalName {
+                    name: kind.name(),
+                    rate_hz: rate.hz(),
+                })
+                .collect(),
+            bpm: status.bpm,
+            rate_source: status.rate_source.map(ecg::RateSource::name),
+            quality: status
+                .quality
+                .iter()
+                .map(|&(kind, score, reason)| {
+                    (
+                        kind.name(),
+                        SignalQuality {
+                            score,
+                            reason: reason.name(),
+                        },
+                    )
+                })
+                .collect(),
+            battery_percent: status.battery_percent,
+            limits: Limits {
+                low_bpm: status.limits.low_bpm(),
+                high_bpm: status.limits.high_bpm(),
+            },
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alarms {
+    pub(super) alarms: Vec<Alarm>,
+    /// Give it as `before` to read on; null at the end.
+    pub(super) next: Option<String>,
+}
+
+/// An alarm as it stands.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alarm {
+    pub(super) id: String,
+    pub(super) device: String,
+    pub(super) patient: Option<String>,
+    /// The boot id of the record, in hexadecimal.
+    pub(super) record: String,
+    /// `asystole`, `high_rate` and so on.
+    pub(super) condition: &'static str,
+    /// `physiological` or `technical`.
+    pub(super) kind: &'static str,
+    /// `high`, `medium` or `low`.
+    pub(super) priority: &'static str,
+    /// `active`, `acknowledged`, `latched` or `cleared`.
+    pub(super) state: &'static str,
+    /// Index of the sample at which the condition began.
+    pub(super) onset_sample: u64,
+    /// Estimated instant of the sample that satisfied it.
+    pub(super) raised: String,
+    /// Instant of the last change.
+    pub(super) updated: String,
+    pub(super) acknowledged_by: Option<String>,
+    pub(super) acknowledged_at: Option<String>,
+    /// Why, with the numbers it rests on.
+    pub(super) evidence: String,
+    /// Where the signals around it are, once they are there.
+    pub(super) strip: Option<String>,
+}
+
+impl Alarm {
+    pub(super) fn new(row: &AlarmRow) -> Self {
+        Self {
+            id: row.alarm.to_string(),
+            device: row.record.device.to_string(),
+            patient: row.patient.as_ref().map(ToString::to_string),
+            record: row.record.boot.to_string(),
+            condition: row.condition.name(),
+            kind: row.kind.name(),
+            priority: row.priority.name(),
+            state: row.state.name(),
+            onset_sample: row.onset.0,
+            raised: rfc3339(row.raised),
+            updated: rfc3339(row.updated),
+            acknowledged_by: row.acknowledged_by.clone(),
+            acknowledged_at: row.acknowledged_at.map(rfc3339),
+            evidence: row.evidence.clone(),
+            strip: row
+                .has_strip
+                .then(|| format!("/api/v1/strips/{}", row.alarm)),
+        }
+    }
+}
+
+/// An alarm and its life so far.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlarmDetail {
+    #[serde(flatten)]
+    pub(super) alarm: Alarm,
+    pub(super) events: Vec<AlarmStep>,
+}
+
+/// A step in the life of an alarm.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlarmStep {
+    /// The state entered.
+    pub(super) state: &'static str,
+    pub(super) at: String,
+    pub(super) by: Option<String>,
+    pub(super) evidence: String,
+}
+
+/// Who acknowledges.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Acknowledge {
+    /// A name, 1 to 64 characters.
+    pub(super) by: String,
+}
+
+/// New rate limits.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetLimits {
+    pub(super) low_bpm: f32,
+    pub(super) high_bpm: f32,
+    /// Who sets them, 1 to 64 characters.
+    pub(super) by: String,
+}
+
+/// Who wears a device.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetPatient {
+    /// A pseudonym, 1 to 64 characters of `A-Z a-z 0-9 _ -`.
+    pub(super) patient: String,
+    /// Who says so, 1 to 64 characters.
+    pub(super) by: String,
+}
+
+/// Signals over a span of time.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Strip {
+    /// The alarm it belongs to; null for the newest twelve leads.
+    pub(super) alarm: Option<String>,
+    pub(super) start: String,
+    pub(super) seconds: f64,
+    pub(super) rate_hz: f64,
+    /// The model behind the reconstructed leads.
+    pub(super) model: Option<Model>,
+    pub(super) signals: Vec<StripSignal>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Model {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) sha256: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct StripSignal {
+    pub(super) name: &'static str,
+    /// `measured`, `derived` or `reconstructed`.
+    pub(super) origin: &'static str,
+    /// `uV`, or `au/1000` (thousandths of the device's arbitrary unit) for PPG.
+    pub(super) unit: &'static str,
+    pub(super) samples: Vec<i32>,
+}
+
+impl StripSignal {
+    fn new(kind: SignalKind, origin: LeadOrigin, samples: &[f32]) -> Self {
+        Self {
+            name: kind.name(),
+            origin: origin.name(),
+            unit: if kind.lead().is_some() {
+                "uV"
+            } else {
+                "au/1000"
+            },
+            samples: to_thousandths(samples),
+        }
+    }
+}
+
+impl From<&ecg::ModelRef> for Model {
+    fn from(model: &ecg::ModelRef) -> Self {
+        let ecg::ModelRef {
+            name,
+            version,
+            sha256,
+        } = model.clone();
+        Self {
+            name,
+            version,
+            sha256,
+        }
+    }
+}
+
+impl Strip {
+    pub(super) fn of_alarm(row: &AlarmRow, strip: &Signals) -> Self {
+        let n_samples = strip
+            .signals
+            .first()
+            .map_or(0, |signal| signal.samples.len());
+        let seconds = n_samples as f64 / strip.rate.hz();
+        Self {
+            alarm: Some(row.alarm.to_string()),
+            // The strip ends at the sample that satisfied the condition, or where the signal ended.
+            start: rfc3339(row.raised.plus_seconds(-seconds)),
+            seconds,
+            rate_hz: strip.rate.hz(),
+            model: strip.model.as_ref().map(Model::from),
+            signals: strip
+                .signals
+                .iter()
+                .map(|signal| StripSignal::new(signal.kind, signal.origin, &signal.samples))
+                .collect(),
+        }
+    }
+
+    pub(super) fn latest(latest: &LatestTwelve) -> Self {
+        let leads = &latest.leads;
+        Self {
+            alarm: None,
+            start: rfc3339(latest.start),
+            seconds: leads.n_samples as f64 / leads.rate.hz(),
+            rate_hz: leads.rate.hz(),
+            model: leads.model.as_ref().map(Model::from),
+            signals: ecg::Lead::TWELVE
+                .into_iter()
+                .zip(leads.origin)
+                .filter_map(|(lead, origin)| {
+                    Some(StripSignal::new(
+                        SignalKind::Ecg(lead),
+                        origin,
+                        leads.lead(lead)?,
+                    ))
+                })
+                .collect(),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Trends {
+    pub(super) trends: Vec<Trend>,
+}
+
+/// One minute of one device.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Trend {
+    pub(super) start: String,
+    pub(super) bpm_mean: Option<f64>,
+    pub(super) bpm_min: Option<f32>,
+    pub(super) bpm_max: Option<f32>,
+    pub(super) beats: u32,
+    pub(super) pulses: u32,
+    /// Signal-seconds.
+    pub(super) usable_seconds: u32,
+    /// Signal-seconds.
+    pub(super) unusable_seconds: u32,
+    pub(super) gap_samples: u64,
+}
+
+impl From<&Minute> for Trend {
+    fn from(minute: &Minute) -> Self {
+        let seen = minute.n_rates > 0;
+        Self {
+            start: rfc3339(minute.start),
+            bpm_mean: minute.rate_mean(),
+            bpm_min: seen.then_some(minute.rate_min),
+            bpm_max: seen.then_some(minute.rate_max),
+            beats: minute.n_beats,
+            pulses: minute.n_pulses,
+            usable_seconds: minute.usable_seconds,
+            unusable_seconds: minute.unusable_seconds,
+            gap_samples: minute.gap_samples,
+        }
+    }
+}
+
+/// Live samples of a device.
+#[derive(Serialize)]
+pub(super) struct Trace<'a> {
+    device: &'a str,
+    start_ms: f64,
+    rate_hz: f64,
+    signals: std::collections::BTreeMap<&'static str, &'a [i32]>,
+}
+
+impl<'a> Trace<'a> {
+    pub(super) fn new(
+        device: &'a DeviceId,
+        start: Utc,
+        rate: SampleRate,
+        signals: &'a [(SignalKind, Vec<i32>)],
+    ) -> Self {
+        Self {
+            device: device.as_str(),
+            start_ms: start.0 as f64 / 1e3,
+            rate_hz: rate.hz(),
+            signals: signals
+                .iter()
+                .map(|(kind, xs)| (kind.name(), xs.as_slice()))
+                .collect(),
+        }
+    }
+}
+
+/// A live heartbeat.
+#[derive(Serialize)]
+pub(super) struct Beat<'a> {
+    device: &'a str,
+    at_ms: f64,
+}
+
+impl<'a> Beat<'a> {
+    pub(super) fn new(device: &'a DeviceId, at: Utc) -> Self {
+        Self {
+            device: device.as_str(),
+            at_ms: at.0 as f64 / 1e3,
+        }
+    }
+}
+
+/// Live events that were missed.
+#[derive(Serialize)]
+pub(super) struct Lagged {
+    pub(super) skipped: u64,
+}

@@ -1,0 +1,216 @@
+// The card of one device: name, rate, traces, quality per signal, the rate's last hour.
+//
+// A card never lets old data look live: without a block for STALE_MS its traces turn grey and its
+// rate is withdrawn, whatever the reason (device, broker, service or network).
+
+import * as api from "./api.js";
+import { element, setAttribute, setText, svg } from "./element.js";
+import { Trace } from "./trace.js";
+import { SPAN_MINUTES, drawTrend } from "./trend.js";
+import { PRIORITIES, conditionWords, elapsed, qualityWords } from "./wording.js";
+
+export const STALE_MS = 5_000;
+const TREND_EVERY_MS = 60_000;
+/** Below this score a signal is not used for conclusions. */
+const USABLE = 0.5;
+const HEART = "M12 21C5 15 2 11.5 2 7.8 2 4.9 4.2 3 6.8 3c2 0 3.9 1.1 5.2 3.2C13.3 4.1 15.2 3 17.2 3 19.8 3 22 4.9 22 7.8c0 3.700-3 7.200-10 13.200z";
+
+export class Card {
+  /**
+   * @param {string} device Its id.
+   * @param {function(Card): void} onLimits Called when somebody wants to change the limits.
+   */
+  constructor(device, onLimits) {
+    this.device = device;
+    this.status = null;
+    this.visible = false;
+    this.lastBlockAt = null;
+    this.beats = [];
+    this.trendAt = null;
+    this.alarms = [];
+
+    this.name = element("h2.name", {}, device);
+    this.patient = element("span.patient");
+    this.online = element("span.online");
+    this.rate = element("span.bpm", { "data-testid": "rate", title: "Heart rate, per minute" }, "--");
+    this.heart = svg("svg.heart", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: HEART }));
+    this.source = element("span.source");
+    this.limits = element("button.limits", { type: "button", onclick: () => onLimits(this) });
+    this.canvas = element("canvas", {
+      "data-testid": "trace",
+      "data-samples-drawn": 0,
+      role: "img",
+      "aria-label": `Live traces of ${device}`,
+    });
+    this.labels = element("ul.labels", { "aria-label": "Signals and their quality" });
+    this.note = element("p.alarm-note", { hidden: true });
+    this.stale = element("p.stale-note", { hidden: true });
+    this.paper = element("div.paper", {}, this.canvas, this.labels, this.stale, this.note);
+    this.trend = svg("svg.trend", { role: "img", "data-testid": "trend" });
+    this.battery = element("span.battery");
+    this.root = element(
+      "article.card",
+      {
+        "data-testid": "device-card",
+        "data-device": device,
+        "data-online": "false",
+        id: `device-${device}`,
+        tabindex: -1,
+        "aria-label": `Device ${device}`,
+      },
+      element(
+        "header",
+        {},
+        element("div.who", {}, this.name, element("p.about", {}, this.online, this.patient)),
+        element("div.rate", {}, this.heart, this.rate, element("div.unit", {}, element("span", {}, "/min"), this.source)),
+      ),
+      this.paper,
+      element(
+        "footer",
+        {},
+        this.limits,
+        this.trend,
+        element("span.fill"),
+        this.battery,
+        element("a.button.small", { href: `#/twelve-lead/${encodeURIComponent(device)}`, "data-testid": "twelve-lead" }, "12 leads"),
+      ),
+    );
+    this.trace = new Trace(this.canvas);
+    this.setHeight();
+  }
+
+  setHeight() {
+    const height = Trace.heightOf(this.trace.rows.length);
+    this.canvas.style.height = `${height}px`;
+    this.labels.style.height = `${Trace.heightOfRows(this.trace.rows.length)}px`;
+  }
+
+  /** Takes the device's status. */
+  update(status) {
+    this.status = status;
+    const names = status.signals.map((signal) => signal.name);
+    this.trace.setSignals(names);
+    this.setHeight();
+    setText(this.patient, status.patient ?? "no patient");
+    setAttribute(this.root, "data-online", status.online ? "true" : "false");
+    setAttribute(this.root, "data-rate-source", status.rate_source);
+    setText(this.source, status.rate_source === "ppg" ? "pulse" : status.rate_source === "ecg" ? "ECG" : "");
+    const low = Math.round(status.limits.low_bpm);
+    const high = Math.round(status.limits.high_bpm);
+    setText(this.limits, `${low}–${high}`);
+    setAttribute(this.limits, "aria-label", `Alarm limits of ${this.device}: ${low} to ${high} per minute. Change`);
+    setAttribute(this.limits, "title", "Alarm limits, per minute. Click to change");
+    setText(this.battery, status.battery_percent === null || status.battery_percent === undefined ? "" : `Battery ${Math.round(status.battery_percent)} %`);
+    this.battery.classList.toggle("low", (status.battery_percent ?? 100) < 20);
+    this.showLabels(status);
+    this.showFreshness(performance.now());
+  }
+
+  showLabels(status) {
+    while (this.labels.children.length > status.signals.length) {
+      this.labels.lastChild.remove();
+    }
+    status.signals.forEach((signal, i) => {
+      let label = this.labels.children[i];
+      if (label === undefined) {
+        label = element("li", {}, element("b"), element("span.quality"));
+        this.labels.append(label);
+      }
+      const quality = status.quality?.[signal.name];
+      setText(label.firstChild, signal.name);
+      const score = quality?.score ?? null;
+      setText(label.lastChild, quality === undefined ? "" : `${qualityWords(quality.reason)} ${Math.round(100 * score)} %`);
+      setAttribute(label, "data-signal", signal.name);
+      setAttribute(label, "data-kind", signal.name.startsWith("PPG") ? "ppg" : "ecg");
+      setAttribute(label, "data-usable", score === null ? null : score >= USABLE ? "true" : "false");
+    });
+  }
+
+  /** Takes a block of samples. */
+  push(block, now) {
+    if (this.status === null || Object.keys(block.signals).some((name) => !this.status.signals.some((s) => s.name === name))) {
+      // Signals may be seen before the status that announces them.
+      const names = new Set([...(this.status?.signals ?? []).map((s) => s.name), ...Object.keys(block.signals)]);
+      this.trace.setSignals([...names]);
+      this.setHeight();
+    }
+    this.lastBlockAt = now;
+    this.trace.push(block, now);
+  }
+
+  /** Takes a beat; the heart blinks when the pen reaches it. */
+  beat(atMs) {
+    this.beats.push(atMs);
+    if (this.beats.length > 100) {
+      this.beats.shift();
+    }
+  }
+
+  get isStale() {
+    return this.root.classList.contains("stale");
+  }
+
+  /** Greys what is no longer live; called once a second and at each status. */
+  showFreshness(now) {
+    const silentMs = this.lastBlockAt === null ? null : now - this.lastBlockAt;
+    const stale = silentMs === null || silentMs > STALE_MS;
+    this.root.classList.toggle("stale", stale);
+    this.stale.hidden = !stale;
+    if (stale) {
+      setText(this.stale, silentMs === null ? "Waiting for data" : `No data for ${elapsed(silentMs)}`);
+    }
+    const lost = document.documentElement.classList.contains("lost");
+    setText(this.online, lost || this.status === null ? "Unknown" : this.status.online ? "Online" : "Offline");
+    const bpm = this.status?.bpm;
+    const known = !stale && this.status?.online && Number.isFinite(bpm);
+    setText(this.rate, known ? String(Math.round(bpm)) : "--");
+    setAttribute(this.rate, "aria-label", known ? `${Math.round(bpm)} per minute` : "no rate");
+  }
+
+  /** Shows the most urgent of the device's open alarms on the card. */
+  showAlarms(alarms) {
+    this.alarms = alarms;
+    const rank = (alarm) => 10 * PRIORITIES.indexOf(alarm.priority) + (alarm.state === "active" ? 0 : 1);
+    const worst = alarms.toSorted((a, b) => rank(a) - rank(b))[0];
+    setAttribute(this.root, "data-priority", worst?.priority ?? null);
+    setAttribute(this.root, "data-alarm-state", worst?.state ?? null);
+    this.note.hidden = worst === undefined;
+    if (worst !== undefined) {
+      setText(this.note, alarms.length > 1 ? `${conditionWords(worst.condition)} and ${alarms.length - 1} more` : conditionWords(worst.condition));
+    }
+  }
+
+  /** One animation frame of a visible card. */
+  frame(now, calm) {
+    this.trace.draw(now);
+    const pen = this.trace.pen(now);
+    if (pen === null) {
+      return;
+    }
+    while (this.beats.length > 0 && this.beats[0] <= pen) {
+      const late = pen - this.beats.shift();
+      if (late < 500 && !this.isStale && !calm) {
+        this.heart.animate([{ opacity: 1, transform: "scale(1.25)" }, { opacity: 0.35, transform: "scale(1)" }], { duration: 300, easing: "ease-out" });
+      }
+    }
+  }
+
+  /** Publishes how many samples were drawn; a few times a second is enough. */
+  showCount() {
+    setAttribute(this.canvas, "data-samples-drawn", this.trace.samplesDrawn);
+  }
+
+  /** Fetches the last hour of the rate, at most once a minute. */
+  async refreshTrend(now) {
+    if (this.trendAt !== null && now - this.trendAt < TREND_EVERY_MS) {
+      return;
+    }
+    this.trendAt = now;
+    const until = new Date();
+    try {
+      drawTrend(this.trend, await api.trends(this.device, new Date(until.getTime() - SPAN_MINUTES * 60_000)), until);
+    } catch (error) {
+      console.warn(`no trend of ${this.device}: ${error.message}`);
+    }
+  }
+}

@@ -1,0 +1,181 @@
+// Twelve leads on ECG paper: the strip stored around an alarm, or a device's latest window.
+//
+// Four columns of three leads, each a quarter of the time and consecutive, over one rhythm lead
+// for the whole of it, 25 mm/s and 10 mm/mV. A reconstructed lead is drawn dashed, in another
+// colour and says so; it is a model's estimate and never looks like a measurement. Recordings that
+// are not twelve leads are drawn one full row per signal.
+
+import { element, svg } from "./element.js";
+
+const COLUMNS = [["I", "II", "III"], ["aVR", "aVL", "aVF"], ["V1", "V2", "V3"], ["V4", "V5", "V6"]];
+const TWELVE = COLUMNS.flat();
+const MM_PER_SECOND = 25;
+const MM_PER_MV = 10;
+const ROW_MM = 26;
+const TOP_MM = 4;
+/** Room for the calibration pulse before each row. */
+const LEFT_MM = 12;
+const RIGHT_MM = 2;
+
+const ORIGIN_MARKS = { measured: "", derived: "derived", reconstructed: "reconstructed", absent: "absent" };
+
+/**
+ * The drawing of a strip as an SVG element, in millimetres.
+ * @param {Object} strip As the API gives it.
+ * @param {Object[]} marks `{at, label}`: moments to mark with a line.
+ */
+export function drawStrip(strip, marks = []) {
+  const signals = new Map(strip.signals.map((signal) => [signal.name, signal]));
+  const twelve = TWELVE.filter((name) => signals.has(name)).length >= 6;
+  const seconds = strip.seconds;
+  const rows = twelve ? 4 : Math.max(strip.signals.length, 1);
+  const width = LEFT_MM + seconds * MM_PER_SECOND + RIGHT_MM;
+  const height = TOP_MM + rows * ROW_MM;
+  const paper = svg(
+    "svg.strip",
+    { viewBox: `0 0 ${width} ${height}`, "data-testid": "strip-paper", role: "group", "aria-label": "ECG at 25 mm/s and 10 mm/mV" },
+    svg(
+      "defs",
+      {},
+      svg("pattern", { id: "mm", width: 1, height: 1, patternUnits: "userSpaceOnUse" }, svg("path.mm", { d: "M1 0H0V1" })),
+      svg("pattern", { id: "mm5", width: 5, height: 5, patternUnits: "userSpaceOnUse" }, svg("path.mm5", { d: "M5 0H0V5" })),
+    ),
+    svg("rect", { width, height, fill: "url(#mm)" }),
+    svg("rect", { width, height, fill: "url(#mm5)" }),
+  );
+  if (twelve) {
+    const span = seconds / 4;
+    COLUMNS.forEach((column, c) => {
+      column.forEach((name, r) => {
+        paper.append(drawLead(strip, name, signals.get(name), { row: r, from: c * span, to: (c + 1) * span }));
+      });
+    });
+    const rhythm = rhythmLead(strip.signals);
+    paper.append(drawLead(strip, rhythm.name, rhythm, { row: 3, from: 0, to: seconds, rhythm: true }));
+  } else {
+    strip.signals.forEach((signal, r) => {
+      paper.append(drawLead(strip, signal.name, signal, { row: r, from: 0, to: seconds, rhythm: true }));
+    });
+  }
+  for (let r = 0; r < rows; r += 1) {
+    const signal = twelve ? null : strip.signals[r];
+    if (signal === null || signal?.unit === "uV") {
+      const y = baseline(r);
+      paper.append(svg("path.calibration", { d: `M2 ${y}h2v-10h5v10h2`, "aria-hidden": "true" }));
+    }
+  }
+  for (const mark of marks) {
+    const at = (new Date(mark.at).getTime() - new Date(strip.start).getTime()) / 1000;
+    if (at >= 0 && at <= seconds) {
+      const x = LEFT_MM + at * MM_PER_SECOND;
+      const r = twelve ? 3 : 0;
+      const top = TOP_MM + r * ROW_MM - 2;
+      // A label that would leave the paper goes before its line.
+      const ends = x > width - 14;
+      paper.append(
+        svg("g.moment", {}, svg("path", { d: `M${x.toFixed(2)} ${top}V${height}` }), svg("text", { x: (ends ? x - 1 : x + 1).toFixed(2), y: height - 1.5, "text-anchor": ends ? "end" : "start" }, mark.label)),
+      );
+    }
+  }
+  return paper;
+}
+
+/** The rhythm strip: lead II where it was measured, else any measured lead, else lead II. */
+function rhythmLead(signals) {
+  const measured = signals.filter((signal) => signal.origin === "measured" && signal.unit === "uV");
+  return measured.find((signal) => signal.name === "II") ?? measured[0] ?? signals.find((signal) => signal.name === "II") ?? signals[0];
+}
+
+function baseline(row) {
+  return TOP_MM + row * ROW_MM + ROW_MM * 0.6;
+}
+
+function drawLead(strip, name, signal, { row, from, to, rhythm = false }) {
+  const origin = signal?.origin ?? "absent";
+  const left = LEFT_MM + from * MM_PER_SECOND;
+  const y0 = baseline(row);
+  const group = svg("g.lead", {
+    "data-testid": rhythm ? "rhythm" : "lead",
+    "data-lead": name,
+    "data-origin": origin,
+    role: "img",
+    "aria-label": `Lead ${name}, ${origin}`,
+  });
+  const label = svg("text.lead-name", { x: (left + 1.5).toFixed(2), y: (TOP_MM + row * ROW_MM + 3.5).toFixed(2) }, name);
+  if (ORIGIN_MARKS[origin] !== "") {
+    label.append(svg("tspan.origin", { dx: 1.2 }, ORIGIN_MARKS[origin] ?? origin));
+  }
+  if (signal !== undefined && origin !== "absent" && signal.samples.length > 0) {
+    const first = Math.round(from * strip.rate_hz);
+    const last = Math.min(signal.samples.length, Math.round(to * strip.rate_hz) + 1);
+    const scale = scaleOf(signal);
+    const points = [];
+    for (let i = first; i < last; i += 1) {
+      const value = signal.samples[i];
+      const x = LEFT_MM + (i / strip.rate_hz) * MM_PER_SECOND;
+      points.push(`${x.toFixed(2)} ${(y0 - scale(value)).toFixed(2)}`);
+    }
+    if (points.length > 1) {
+      group.append(svg("path.wave", { d: `M${points.join("L")}` }));
+    }
+  }
+  if (!rhythm && from > 0) {
+    group.append(svg("path.divider", { d: `M${left.toFixed(2)} ${y0 - 4}v8` }));
+  }
+  group.append(label);
+  return group;
+}
+
+/** From a sample to millimetres above the baseline. */
+function scaleOf(signal) {
+  if (signal.unit === "uV") {
+    return (value) => (value / 1000) * MM_PER_MV;
+  }
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of signal.samples) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  const range = Math.max(high - low, 1);
+  return (value) => ((value - low) / range) * (ROW_MM - 8) - (ROW_MM - 8) * 0.4;
+}
+
+/** One sentence on where the leads come from. */
+export function originsOf(strip) {
+  const named = (origin) => strip.signals.filter((signal) => signal.origin === origin).map((signal) => signal.name);
+  const parts = [];
+  const [measured, derived, reconstructed] = [named("measured"), named("derived"), named("reconstructed")];
+  if (measured.length > 0) {
+    parts.push(`measured: ${measured.join(", ")}`);
+  }
+  if (derived.length > 0) {
+    parts.push(`derived exactly from measured limb leads: ${derived.join(", ")}`);
+  }
+  if (reconstructed.length > 0) {
+    const model = strip.model === null ? "a model" : `${strip.model.name} ${strip.model.version}`;
+    parts.push(`reconstructed by ${model}: ${reconstructed.join(", ")}`);
+  }
+  return parts;
+}
+
+/** The legend of line styles that occur in the strip. */
+export function legendOf(strip) {
+  const words = {
+    measured: "measured by the device",
+    derived: "derived, exact",
+    reconstructed: "reconstructed, a model's estimate",
+  };
+  const present = Object.keys(words).filter((origin) => strip.signals.some((signal) => signal.origin === origin));
+  return element(
+    "ul.legend",
+    { "aria-label": "Line styles" },
+    ...present.map((origin) =>
+      element(
+        "li",
+        {},
+        svg("svg", { viewBox: "0 0 12 2", "aria-hidden": "true" }, svg("g.lead", { "data-origin": origin }, svg("path.wave", { d: "M0 1H12" }))),
+        words[origin],
+      ),
+    ),
+  );
+}

@@ -1,0 +1,18 @@
+//! The root of einthoven: wiring, command line, HTTP and the page. No signal code, no SQL.
+//!
+//! Read [`pipeline`] first: it lists every channel and task in the order of a sample's way.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod device;
+pub mod evaluate;
+pub mod http;
+pub mod live;
+pub mod metrics;
+pub mod monitor;
+pub mod pipeline;
+pub mod record;
+pub mod stage;
+pub mod wall;
+pub mod wearable;

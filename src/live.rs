@@ -1,0 +1,125 @@
+//! What a person watching sees at once: published to whoever listens, kept by nobody.
+//!
+//! A subscriber that cannot keep up misses events and is told how many; nothing waits for it.
+
+use std::sync::Arc;
+
+use ecg::{DeviceId, QualityReason, RateSource, SampleRate, SignalKind, TwelveLead, Utc};
+use tokio::sync::broadcast;
+
+/// Live events that a subscriber may lag behind before it misses some.
+const BACKLOG: usize = 4096;
+
+/// Something that just happened.
+#[derive(Debug, Clone)]
+pub enum LiveEvent {
+    /// Filtered samples of a device, microvolts for ECG.
+    Trace {
+        /// Who sent them.
+        device: DeviceId,
+        /// When the first was taken.
+        start: Utc,
+        /// Samples per second.
+        rate: SampleRate,
+        /// Each signal's samples; `[signal, sample]`.
+        signals: Vec<(SignalKind, Vec<i32>)>,
+    },
+    /// A heartbeat.
+    Beat {
+        /// Whose.
+        device: DeviceId,
+        /// When.
+        at: Utc,
+    },
+    /// How a device is.
+    Status(DeviceStatus),
+    /// A step of an alarm, durable already.
+    Alarm(uuid::Uuid),
+}
+
+impl LiveEvent {
+    /// The device it speaks of; `None` for an alarm, which is looked up.
+    pub fn device(&self) -> Option<&DeviceId> {
+        match self {
+            LiveEvent::Trace { device, .. } | LiveEvent::Beat { device, .. } => Some(device),
+            LiveEvent::Status(status) => Some(&status.device),
+            LiveEvent::Alarm(_) => None,
+        }
+    }
+}
+
+/// How a device is right now.
+#[derive(Debug, Clone)]
+pub struct DeviceStatus {
+    /// The device.
+    pub device: DeviceId,
+    /// Whether data arrived lately.
+    pub online: bool,
+    /// When data arrived last.
+    pub last_seen: Option<Utc>,
+    /// The boot of the record being received.
+    pub record: Option<String>,
+    /// Its signals.
+    pub signals: Vec<(SignalKind, SampleRate)>,
+    /// Heart rate in beats per minute, if it is known.
+    pub bpm: Option<f32>,
+    /// What it was counted on.
+    pub rate_source: Option<RateSource>,
+    /// Each signal's last judged second.
+    pub quality: Vec<(SignalKind, f32, QualityReason)>,
+    /// Percent, if the device says so.
+    pub battery_percent: Option<u8>,
+    /// Who wears it.
+    pub patient: Option<String>,
+    /// Its rate limits in force.
+    pub limits: alarm::Limits,
+}
+
+/// The newest twelve leads of a device, with the UTC of their first sample.
+#[derive(Debug, Clone)]
+pub struct LatestTwelve {
+    /// The leads.
+    pub leads: Arc<TwelveLead>,
+    /// When they begin.
+    pub start: Utc,
+}
+
+/// The way from the stages to the subscribers.
+#[derive(Debug, Clone)]
+pub struct LiveBus(broadcast::Sender<Arc<LiveEvent>>);
+
+impl Default for LiveBus {
+    fn default() -> Self {
+        Self(broadcast::channel(BACKLOG).0)
+    }
+}
+
+impl LiveBus {
+    /// Whether anybody listens; if not, events need not be made.
+    pub fn is_watched(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
+
+    /// Publishes to whoever listens.
+    pub fn publish(&self, event: LiveEvent) {
+        // An error says that nobody listens, which is fine.
+        self.0.send(Arc::new(event)).ok();
+    }
+
+    /// Listens from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
+        self.0.subscribe()
+    }
+}
+
+/// Thousandths: microvolts for ECG, thousandths of the arbitrary unit for PPG.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "float to integer casts saturate"
+)]
+pub fn to_thousandths(samples: &[f32]) -> Vec<i32> {
+    samples
+        .iter()
+        .map(|x| (x * 1000.0).round() as i32)
+        .collect()
+}

@@ -1,0 +1,5 @@
+//! The `einthoven` binary; see [`einthoven::cli`].
+
+fn main() -> std::process::ExitCode {
+    einthoven::cli::main()
+}

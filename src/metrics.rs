@@ -1,0 +1,251 @@
+//! What the service counts, in the order of a sample's way. Names and help texts are here and
+//! nowhere else; labels are bounded and never name a device.
+
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+/// Every metric of the service.
+pub struct Metrics {
+    registry: Registry,
+    /// `ingest_packets_total`
+    pub packets: IntCounter,
+    /// `ingest_lost_packets_total{reason}`
+    pub lost_packets: IntCounterVec,
+    /// `ingest_unacked_packets`
+    pub unacked: IntGauge,
+    /// `ingest_connected`
+    pub connected: IntGauge,
+    /// `ingest_refused_topics_total`
+    pub refused_topics: IntCounter,
+    /// `ingest_disconnects_total{reason}`
+    pub disconnects: IntCounterVec,
+    /// `ingest_clock_events_total{event}`
+    pub clock_events: IntCounterVec,
+    /// `resequence_blocks_total`
+    pub blocks: IntCounter,
+    /// `resequence_gap_samples_total`
+    pub gap_samples: IntCounter,
+    /// `dsp_samples_total`
+    pub samples: IntCounter,
+    /// `dsp_beats_total`
+    pub beats: IntCounter,
+    /// `dsp_seconds_total`
+    pub dsp_seconds: prometheus::Counter,
+    /// `infer_windows_total`
+    pub windows: IntCounter,
+    /// `infer_shed_windows_total`
+    pub shed_windows: IntCounter,
+    /// `infer_failed_windows_total`
+    pub failed_windows: IntCounter,
+    /// `infer_seconds`
+    pub infer_seconds: Histogram,
+    /// `alarm_events_total{condition,priority,state}`
+    pub alarm_events: IntCounterVec,
+    /// `alarm_standing{priority}`
+    pub standing: IntGaugeVec,
+    /// `alarm_latency_seconds`
+    pub alarm_latency: Histogram,
+    /// `store_commits_total`
+    pub commits: IntCounter,
+    /// `store_rows_total{table}`
+    pub rows: IntCounterVec,
+    /// `store_failures_total`
+    pub store_failures: IntCounter,
+    /// `store_refused_total`
+    pub store_refused: IntCounter,
+    /// `store_commit_seconds`
+    pub commit_seconds: Histogram,
+    /// `http_requests_total{route,status}`
+    pub requests: IntCounterVec,
+    /// `live_subscribers`
+    pub live_subscribers: IntGauge,
+    /// `live_lagged_total`
+    pub live_lagged: IntCounter,
+    /// `devices_online`
+    pub devices_online: IntGauge,
+    /// `process_start_time_seconds`
+    pub started: Gauge,
+}
+
+impl Metrics {
+    /// Registers every metric in a registry of its own.
+    ///
+    /// # Errors
+    /// A name used twice: a defect of this file.
+    #[expect(clippy::too_many_lines, reason = "a table: one entry a metric")]
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let gauge = |name: &str, help: &str| {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let histogram = |name: &str, help: &str, from: f64| {
+            // Thirteen buckets, each twice the one before.
+            let buckets = prometheus::exponential_buckets(from, 2.0, 13)?;
+            let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let standing = IntGaugeVec::new(
+            Opts::new(
+                "alarm_standing",
+                "Alarms that are not cleared, by priority.",
+            ),
+            &["priority"],
+        )?;
+        registry.register(Box::new(standing.clone()))?;
+        let dsp_seconds = prometheus::Counter::new(
+            "dsp_seconds_total",
+            "CPU seconds spent from packet to facts and alarms.",
+        )?;
+        registry.register(Box::new(dsp_seconds.clone()))?;
+        let started = Gauge::new("process_start_time_seconds", "Unix time of the start.")?;
+        registry.register(Box::new(started.clone()))?;
+        Ok(Self {
+            packets: counter("ingest_packets_total", "Packets received over MQTT.")?,
+            lost_packets: counters(
+                "ingest_lost_packets_total",
+                "Packets that were dropped, by reason: malformed ones, duplicates, late ones.",
+                &["reason"],
+            )?,
+            unacked: gauge(
+                "ingest_unacked_packets",
+                "Packets whose effects are not all durable yet; the broker holds them.",
+            )?,
+            connected: gauge("ingest_connected", "MQTT connections that stand.")?,
+            refused_topics: counter(
+                "ingest_refused_topics_total",
+                "Messages on topics that are none of the wire format: acknowledged and dropped.",
+            )?,
+            disconnects: counters(
+                "ingest_disconnects_total",
+                "MQTT connections that ended or failed, by reason.",
+                &["reason"],
+            )?,
+            clock_events: counters(
+                "ingest_clock_events_total",
+                "Device clocks that jumped or were not believed.",
+                &["event"],
+            )?,
+            blocks: counter("resequence_blocks_total", "Blocks put in order.")?,
+            gap_samples: counter(
+                "resequence_gap_samples_total",
+                "Samples that never came, at each record's base rate.",
+            )?,
+            samples: counter("dsp_samples_total", "Samples filtered, all signals.")?,
+            beats: counter(
+                "dsp_beats_total",
+                "Beats found in ECG and pulses found in PPG.",
+            )?,
+            dsp_seconds,
+            windows: counter("infer_windows_total", "Windows completed to twelve leads.")?,
+            shed_windows: counter(
+                "infer_shed_windows_total",
+                "Windows displaced by a newer one of the same device before their turn.",
+            )?,
+            failed_windows: counter("infer_failed_windows_total", "Windows a model refused.")?,
+            infer_seconds: histogram(
+                "infer_seconds",
+                "From a window's completion to its twelve leads.",
+                0.0005,
+            )?,
+            alarm_events: counters(
+                "alarm_events_total",
+                "Steps in the life of alarms, by what they are and the state entered.",
+                &["condition", "priority", "state"],
+            )?,
+            standing,
+            alarm_latency: histogram(
+                "alarm_latency_seconds",
+                "From the arrival of the sample that satisfied a condition to its event on disk.",
+                0.005,
+            )?,
+            commits: counter("store_commits_total", "Transactions committed.")?,
+            rows: counters("store_rows_total", "Rows committed, by table.", &["table"])?,
+            store_failures: counter(
+                "store_failures_total",
+                "Transactions that failed and were tried again.",
+            )?,
+            store_refused: counter(
+                "store_refused_total",
+                "Commits of one device that the database refused for good and that were dropped.",
+            )?,
+            commit_seconds: histogram(
+                "store_commit_seconds",
+                "Duration of a transaction.",
+                0.0005,
+            )?,
+            requests: counters(
+                "http_requests_total",
+                "HTTP requests, by route and status.",
+                &["route", "status"],
+            )?,
+            live_subscribers: gauge("live_subscribers", "Open live streams.")?,
+            live_lagged: counter(
+                "live_lagged_total",
+                "Live events that slow subscribers missed; they are told so.",
+            )?,
+            devices_online: gauge("devices_online", "Devices that have sent data lately.")?,
+            started,
+            registry,
+        })
+    }
+
+    /// Takes over what the MQTT client counts by itself. To be called by one task only.
+    pub fn observe_broker(&self, monitor: &ingest::mqtt::Monitor) {
+        use ingest::mqtt::{Loss, State};
+        let counts = monitor.counts();
+        let catch_up = |counter: &IntCounter, total: u64| {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        };
+        catch_up(&self.refused_topics, counts.refused_topics);
+        for (loss, total) in Loss::ALL.into_iter().zip(counts.losses) {
+            catch_up(&self.disconnects.with_label_values(&[loss.name()]), total);
+        }
+        let states = monitor.watch();
+        let up = |state: &&State| matches!(state, State::Connected { .. });
+        let n_up = states.borrow().iter().filter(up).count();
+        self.connected.set(i64::try_from(n_up).unwrap_or(i64::MAX));
+    }
+
+    /// The registry in Prometheus' text format.
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_and_shows() {
+        let metrics = Metrics::new().unwrap();
+        metrics.packets.inc();
+        metrics.lost_packets.with_label_values(&["duplicate"]).inc();
+        let text = metrics.text();
+        assert!(text.contains("ingest_packets_total 1"), "{text}");
+        assert!(
+            text.contains("ingest_lost_packets_total{reason=\"duplicate\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("alarm_latency_seconds_bucket"), "{text}");
+    }
+}

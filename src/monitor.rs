@@ -1,0 +1,435 @@
+//! One device's core: blocks in sample order become beats, alarms, trends, strips and windows.
+//!
+//! **Synchronous and deterministic: the same blocks give the same effects, however they are
+//! cut.** The service and the offline twin (`annotate`) both run exactly this.
+//!
+//! # Carrying on after a restart
+//!
+//! What is durable of a record is everything before its *watermark*, a position that the signal
+//! chain had decided. A restarted service sees the last [`dsp::Chain::MEMORY_SECONDS`] before the
+//! watermark once more. [`Monitor::start`] with a [`Resume`] lets the chain and the alarm machine
+//! build their memory on it and yields nothing before the watermark: what follows equals what an
+//! uninterrupted run would have yielded.
+
+use std::collections::BTreeMap;
+
+use alarm::Machine;
+use dsp::{Chain, Output, Trace};
+use ecg::{
+    AlarmEvent, AlarmId, AlarmState, Anchor, Beat, Block, BootId, Gap, Layout, Lead, LeadOrigin,
+    Pulse, Quality, Rate, RecordId, SampleIndex, SampleRate, SignalKind, Strip, StripSignal, Trend,
+    TwelveLead, Utc, Window,
+};
+use store::{Batch, RecordUpdate, Resume};
+
+/// Seconds of signal shown with an alarm.
+pub const STRIP_SECONDS: f64 = 10.24;
+
+/// What came of some blocks.
+#[derive(Default)]
+pub struct Effects {
+    /// What must become durable, together.
+    pub batch: Batch,
+    /// Windows for the models, in order, each with the boot it is from.
+    pub windows: Vec<(BootId, Window)>,
+    /// Strips of alarms, with the window to complete to twelve leads where there is a whole one.
+    pub strips: Vec<AlarmStrip>,
+    /// What a person watching now sees.
+    pub live: Vec<Live>,
+}
+
+/// The measured signals around an alarm.
+pub struct AlarmStrip {
+    /// The alarm.
+    pub alarm: AlarmId,
+    /// The boot it stands on.
+    pub boot: BootId,
+    /// Measured signals only.
+    pub strip: Strip,
+    /// The same stretch as a model window, if it is long enough.
+    pub window: Option<Window>,
+}
+
+/// Something to show at once and not to keep.
+#[derive(Debug, Clone)]
+pub enum Live {
+    /// Filtered samples of every signal.
+    Trace(Trace, Utc),
+    /// A beat or pulse, and when it was.
+    Beat(Utc),
+    /// The heart rate.
+    Rate(Rate),
+    /// The quality of one second of one signal.
+    Quality(Quality),
+}
+
+/// The monitor of one device.
+pub struct Monitor {
+    config: dsp::Config,
+    machine: Machine,
+    open: Option<OpenRecord>,
+    outputs: Vec<Output>,
+    events: Vec<AlarmEvent>,
+}
+
+/// The record that is being received.
+struct OpenRecord {
+    id: RecordId,
+    layout: Layout,
+    rate: SampleRate,
+    anchor: Anchor,
+    chain: Chain,
+    /// Everything before it has been yielded.
+    decided: SampleIndex,
+    /// Nothing before it is yielded: it is durable already.
+    resume_at: SampleIndex,
+    /// The minutes that facts were added to since the last commit; at least the newest one.
+    trends: BTreeMap<u64, Trend>,
+    /// Alarms whose strip the trace has not reached yet.
+    wanted: Vec<(AlarmId, SampleIndex)>,
+}
+
+impl Monitor {
+    /// A monitor for the device of `machine`, with no record yet.
+    pub fn new(config: dsp::Config, machine: Machine) -> Self {
+        Self {
+            config,
+            machine,
+            open: None,
+            outputs: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The alarm machine, to acknowledge alarms, set limits and let time pass.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// The layout of the record being received.
+    pub fn layout(&self) -> Option<&Layout> {
+        self.open.as_ref().map(|open| &open.layout)
+    }
+
+    /// The record being received.
+    pub fn record(&self) -> Option<&RecordId> {
+        self.open.as_ref().map(|open| &open.id)
+    }
+
+    /// The clock estimate of the record being received.
+    pub fn anchor(&self) -> Option<Anchor> {
+        self.open.as_ref().map(|open| open.anchor)
+    }
+
+    /// How many alarms stand.
+    pub fn n_standing(&self) -> usize {
+        self.machine.standing().count()
+    }
+
+    /// The earliest sample that a strip still to come may show; packets from there on are needed again
+    /// should the service stop now.
+    pub fn strip_floor(&self) -> Option<SampleIndex> {
+        let open = self.open.as_ref()?;
+        let span = open.rate.count(STRIP_SECONDS);
+        open.wanted.iter().map(|(_, end)| end.before(span)).min()
+    }
+
+    /// Bytes of state.
+    pub fn state_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self
+                .open
+                .as_ref()
+                .map_or(0, |open| open.chain.state_bytes())
+    }
+
+    /// Opens a record at `at`. `resume` is what is durable of the device, on the first record after a restart.
+    ///
+    /// # Errors
+    /// A layout the signal chain refuses; nothing is open then.
+    pub fn start(
+        &mut self,
+        id: RecordId,
+        layout: &Layout,
+        anchor: Anchor,
+        at: SampleIndex,
+        resume: Option<&Resume>,
+        effects: &mut Effects,
+    ) -> Result<(), dsp::Error> {
+        let chain = Chain::new(layout, &self.config)?;
+        let rate = layout.base_rate();
+        let resume = resume.filter(|resume| resume.record == id);
+        let resume_at = resume.map_or(at, |resume| resume.durable_until);
+        let standing = self.machine.standing().cloned().collect();
+        self.machine
+            .start(id.clone(), layout, anchor, at, &mut self.events);
+        if resume.is_some() {
+            self.machine.resume(resume_at, standing);
+        }
+        let trends = resume.and_then(|resume| resume.trend.clone());
+        let wanted = resume.map_or(&[][..], |resume| &resume.missing_strips);
+        self.open = Some(OpenRecord {
+            rate,
+            anchor,
+            chain,
+            decided: at,
+            resume_at,
+            trends: trends
+                .into_iter()
+                .map(|trend| (trend.minute, trend))
+                .collect(),
+            wanted: wanted
+                .iter()
+                .filter(|event| event.record == id)
+                .map(|event| (event.alarm, event.at))
+                .collect(),
+            layout: layout.clone(),
+            id,
+        });
+        self.take_events(effects);
+        Ok(())
+    }
+
+    /// Takes the next samples of the open record; `seen` is when they arrived. Without an open record it does nothing.
+    pub fn block(&mut self, block: &Block, anchor: Anchor, seen: Utc, effects: &mut Effects) {
+        let Some(open) = &mut self.open else { return };
+        open.anchor = anchor;
+        self.machine.anchor(anchor);
+        open.chain.push(block, &mut self.outputs);
+        self.absorb(effects);
+        self.cut_strips(false, effects);
+        self.progress(seen, false, effects);
+    }
+
+    /// Takes note that samples never came.
+    pub fn gap(&mut self, gap: Gap, seen: Utc, effects: &mut Effects) {
+        let Some(open) = &mut self.open else { return };
+        open.chain.gap(gap, &mut self.outputs);
+        self.absorb(effects);
+        self.cut_strips(true, effects);
+        let Some(open) = &mut self.open else { return };
+        self.machine.gap(gap);
+        self.machine.decided(gap.end, &mut self.events);
+        if gap.end > open.resume_at {
+            effects.batch.gaps.push((open.id.clone(), gap));
+            open.trend(gap.start).gap_samples += gap.end.since(gap.start).0;
+        }
+        open.decided = gap.end;
+        self.take_events(effects);
+        self.progress(seen, false, effects);
+    }
+
+    /// Closes the open record: the device started anew, or has been silent for long.
+    pub fn end(&mut self, seen: Utc, effects: &mut Effects) {
+        let Some(open) = &mut self.open else { return };
+        open.chain.finish(&mut self.outputs);
+        self.absorb(effects);
+        let Some(open) = &mut self.open else { return };
+        self.machine.end(open.decided, &mut self.events);
+        self.take_events(effects);
+        self.cut_strips(true, effects);
+        self.progress(seen, true, effects);
+        self.open = None;
+    }
+
+    /// Lets wall-clock time pass: nothing arriving is a condition too.
+    pub fn tick(&mut self, now: Utc, effects: &mut Effects) {
+        self.machine.tick(now, &mut self.events);
+        self.take_events(effects);
+    }
+
+    /// Notes that data of the device arrived.
+    pub fn arrival(&mut self, now: Utc) {
+        self.machine.arrival(now);
+    }
+
+    /// Acknowledges an alarm.
+    ///
+    /// # Errors
+    /// An alarm that is unknown here, cleared, or acknowledged already.
+    pub fn acknowledge(
+        &mut self,
+        alarm: AlarmId,
+        by: &str,
+        now: Utc,
+        effects: &mut Effects,
+    ) -> Result<(), alarm::Error> {
+        self.machine.acknowledge(alarm, by, now, &mut self.events)?;
+        self.take_events(effects);
+        Ok(())
+    }
+
+    /// Turns what the chain put out into facts for the alarm machine, rows, and things to show.
+    fn absorb(&mut self, effects: &mut Effects) {
+        let Some(open) = &mut self.open else { return };
+        let events = &mut self.events;
+        for output in self.outputs.drain(..) {
+            match output {
+                Output::Beat(beat) => {
+                    self.machine.beat(&beat);
+                    if beat.r_peak >= open.resume_at {
+                        open.add_beat(beat, effects);
+                    }
+                }
+                Output::Pulse(pulse) => {
+                    if pulse.onset >= open.resume_at {
+                        open.add_pulse(pulse, effects);
+                    }
+                }
+                Output::Rate(rate) => {
+                    self.machine.rate(&rate);
+                    if rate.at >= open.resume_at {
+                        open.add_rate(rate, effects);
+                    }
+                }
+                Output::Quality(quality) => {
+                    self.machine.quality(&quality);
+                    if quality.end > open.resume_at {
+                        open.add_quality(quality, effects);
+                    }
+                }
+                Output::Trace(trace) => {
+                    let utc = open.anchor.utc(trace.start);
+                    effects.live.push(Live::Trace(trace, utc));
+                }
+                Output::Window(window) => effects.windows.push((open.id.boot, window)),
+                Output::Decided(position) => {
+                    self.machine.decided(position, events);
+                    open.decided = position;
+                }
+            }
+        }
+        self.take_events(effects);
+    }
+
+    /// Moves new alarm events into the batch and notes which strips they want.
+    fn take_events(&mut self, effects: &mut Effects) {
+        for event in self.events.drain(..) {
+            if let Some(open) = &mut self.open
+                && event.state == AlarmState::Active
+                && event.record == open.id
+            {
+                open.wanted.push((event.alarm, event.at));
+            }
+            effects.batch.events.push(event);
+        }
+    }
+
+    /// Cuts the strips that the trace has reached; at the `last` chance, as much of them as there is.
+    fn cut_strips(&mut self, last: bool, effects: &mut Effects) {
+        let Some(open) = &mut self.open else { return };
+        let (chain, boot) = (&open.chain, open.id.boot);
+        open.wanted.retain(|&(alarm, end)| {
+            let end = if last {
+                end.min(chain.trace_end())
+            } else {
+                end
+            };
+            match chain.strip(end, STRIP_SECONDS) {
+                Some(strip) => {
+                    let window = chain.window_at(end);
+                    effects.strips.push(AlarmStrip {
+                        alarm,
+                        boot,
+                        strip,
+                        window,
+                    });
+                    false
+                }
+                None => !last,
+            }
+        });
+    }
+
+    /// Writes down how far the record is decided.
+    fn progress(&mut self, seen: Utc, ended: bool, effects: &mut Effects) {
+        let Some(open) = &mut self.open else { return };
+        let newest = open.trends.last_key_value().map(|(minute, _)| *minute);
+        effects.batch.trends.extend(open.trends.values().cloned());
+        open.trends.retain(|minute, _| Some(*minute) == newest);
+        effects.batch.records.push(RecordUpdate {
+            record: open.id.clone(),
+            layout: open.layout.clone(),
+            anchor: open.anchor,
+            durable_until: open.decided.max(open.resume_at),
+            ended,
+            seen,
+        });
+    }
+}
+
+impl OpenRecord {
+    /// The minute that `position` belongs to.
+    fn trend(&mut self, position: SampleIndex) -> &mut Trend {
+        let per_minute = self.rate.count(60.0).0.max(1);
+        let minute = position.0 / per_minute;
+        let start = self.anchor.utc(SampleIndex(minute * per_minute));
+        self.trends
+            .entry(minute)
+            .or_insert_with(|| Trend::new(self.id.clone(), minute, start))
+    }
+
+    fn add_beat(&mut self, beat: Beat, effects: &mut Effects) {
+        let utc = self.anchor.utc(beat.r_peak);
+        self.trend(beat.r_peak).n_beats += 1;
+        effects.batch.beats.push((self.id.clone(), beat, utc));
+        effects.live.push(Live::Beat(utc));
+    }
+
+    fn add_pulse(&mut self, pulse: Pulse, effects: &mut Effects) {
+        self.trend(pulse.onset).n_pulses += 1;
+        if !self.layout.has_ecg() {
+            effects.live.push(Live::Beat(self.anchor.utc(pulse.onset)));
+        }
+    }
+
+    fn add_rate(&mut self, rate: Rate, effects: &mut Effects) {
+        let trend = self.trend(rate.at);
+        trend.n_rates += 1;
+        trend.rate_sum += f64::from(rate.bpm);
+        trend.rate_min = trend.rate_min.min(rate.bpm);
+        trend.rate_max = trend.rate_max.max(rate.bpm);
+        effects.live.push(Live::Rate(rate));
+    }
+
+    fn add_quality(&mut self, quality: Quality, effects: &mut Effects) {
+        let trend = self.trend(quality.start);
+        if quality.usable() {
+            trend.usable_seconds += 1;
+        } else {
+            trend.unusable_seconds += 1;
+        }
+        effects.live.push(Live::Quality(quality));
+    }
+}
+
+/// The measured strip with the leads that it lacks; signals that are no leads stay.
+pub fn complete(strip: Strip, leads: &TwelveLead) -> Strip {
+    let mut signals: Vec<StripSignal> = Lead::TWELVE
+        .into_iter()
+        .enumerate()
+        .filter(|&(row, _)| leads.origin[row] != LeadOrigin::Absent)
+        .filter_map(|(row, lead)| {
+            let samples = leads.lead(lead)?.to_vec();
+            Some(StripSignal {
+                kind: SignalKind::Ecg(lead),
+                origin: leads.origin[row],
+                samples,
+            })
+        })
+        .collect();
+    let n_samples = signals.first().map_or(0, |signal| signal.samples.len());
+    for signal in strip.signals {
+        let known = signals.iter().any(|other| other.kind == signal.kind);
+        if !known && (n_samples == 0 || signal.samples.len() == n_samples) {
+            signals.push(signal);
+        }
+    }
+    Strip {
+        start: leads.start,
+        end: leads.end,
+        rate: leads.rate,
+        signals,
+        model: leads.model.clone(),
+    }
+}

@@ -1,0 +1,365 @@
+//! Every channel and task of the service, in the order of a sample's way. Read this first.
+//!
+//! | channel | from -> to | bound | when full |
+//! |---|---|---|---|
+//! | deliveries | MQTT client -> route | 1,024 packets | the client parks packets and withholds acks; the broker holds the rest |
+//! | shard inbox | route -> shard | 256 packets a shard | route waits |
+//! | model mailbox | shard -> inference threads | one live window a device | newest wins, the displaced one is counted; strips of alarms are never shed |
+//! | answers | inference threads -> shard | what is in the mailboxes | cannot be |
+//! | commits | shards -> persist | 1,024 commits | the shard waits |
+//! | committed | persist -> shard | as many as a shard may have out | cannot be |
+//! | commands | API -> shard | 64 | the request waits |
+//! | live bus | shards, persist -> subscribers | 4,096 events | slow subscribers miss events and are told how many |
+//!
+//! Nothing goes upstream but acks. Beats and alarms do not pass the models.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ecg::{AlarmId, DeviceId, SampleRate};
+use infer::{Library, Pool, Reconstructor};
+use store::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::live::{DeviceStatus, LatestTwelve, LiveBus};
+use crate::metrics::Metrics;
+use crate::stage::analyse::{COMMITS_OUT, Command, Inbox, Shard, Shared, Wearer};
+use crate::stage::persist::{Commit, Persist};
+use crate::stage::route;
+use crate::wall;
+
+const DELIVERIES: usize = 1024;
+const SHARD_INBOX: usize = 256;
+const COMMITS: usize = 1024;
+const COMMANDS: usize = 64;
+
+/// The running pipeline.
+pub struct Pipeline {
+    /// Questions and orders to the shards.
+    pub handle: Handle,
+    /// Whether the broker can be reached, and why not.
+    pub broker: Arc<ingest::mqtt::Monitor>,
+    /// Why the database cannot be written, if it cannot.
+    pub database: watch::Receiver<Option<String>>,
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
+    mqtt: JoinHandle<Result<(), ingest::Error>>,
+    give_up: CancellationToken,
+}
+
+/// What the database knows at start.
+#[derive(Default)]
+pub struct Known {
+    /// What a restart carries on.
+    pub resume: Vec<store::Resume>,
+    /// Every device and who wears it.
+    pub devices: Vec<store::DeviceRow>,
+}
+
+/// What cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A model that cannot be used.
+    #[error(transparent)]
+    Models(#[from] infer::Error),
+    /// Windows that the models do not take.
+    #[error("{0}")]
+    Window(String),
+    /// MQTT settings that cannot be used.
+    #[error(transparent)]
+    Ingest(#[from] ingest::Error),
+}
+
+/// The models that the settings ask for.
+///
+/// # Errors
+/// A folder or model that cannot be used.
+pub fn reconstructor(config: &crate::config::Infer) -> Result<Reconstructor, infer::Error> {
+    let library = if config.models.as_os_str().is_empty() {
+        Library::shipped()?
+    } else {
+        Library::load(&config.models)?
+    };
+    Ok(Reconstructor::new(library))
+}
+
+/// The threads of the models, after a check that the chain cuts the windows that they take.
+fn pool(config: &Config) -> Result<Pool, Error> {
+    let reconstructor = reconstructor(&config.infer)?;
+    let window = &config.dsp.window;
+    if let Some(shape) = reconstructor.window() {
+        let cut = SampleRate::new(window.rate_hz)
+            .ok()
+            .map(|rate| (rate, rate.count(window.seconds).0));
+        if cut != Some((shape.rate, shape.n_samples as u64)) {
+            return Err(Error::Window(format!(
+                "dsp.window is {} s at {} Hz, where the models take {} samples at {}",
+                window.seconds, window.rate_hz, shape.n_samples, shape.rate
+            )));
+        }
+    }
+    let started = wall::instant();
+    let clock = move || started.elapsed();
+    Ok(Pool::new(
+        or_cores(config.infer.threads),
+        Arc::new(reconstructor),
+        clock,
+    )?)
+}
+
+/// `n`, or the number of cores for 0.
+fn or_cores(n: usize) -> usize {
+    match n {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => n,
+    }
+}
+
+impl Pipeline {
+    /// Starts every task. Packets flow once the broker can be reached.
+    ///
+    /// # Errors
+    /// Settings or models that cannot be used; nothing runs then.
+    pub fn start(
+        config: Config,
+        store: Store,
+        known: Known,
+        metrics: Arc<Metrics>,
+        live: LiveBus,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Error> {
+        let pool = pool(&config)?;
+        let n_shards = or_cores(config.pipeline.shards);
+
+        let Known { resume, devices } = known;
+        for event in resume.iter().flat_map(|resume| &resume.standing) {
+            metrics
+                .standing
+                .with_label_values(&[event.priority.name()])
+                .inc();
+        }
+        let mut resume_of: Vec<Vec<store::Resume>> = (0..n_shards).map(|_| Vec::new()).collect();
+        for resume in resume {
+            resume_of[route::shard_of(&resume.device, n_shards)].push(resume);
+        }
+        let mut wearers_of: Vec<HashMap<DeviceId, Wearer>> = vec![HashMap::new(); n_shards];
+        for row in devices {
+            let Some(patient) = row.patient else { continue };
+            let limits = row
+                .limits
+                .and_then(|(low, high)| alarm::Limits::new(low, high).ok());
+            let limits = limits.unwrap_or(config.alarm.limits);
+            let wearer = Wearer {
+                patient: patient.to_string(),
+                limits,
+            };
+            wearers_of[route::shard_of(&row.device, n_shards)].insert(row.device, wearer);
+        }
+
+        let drain = config.service.drain;
+        let mqtt_config = ingest::mqtt::Config {
+            drain,
+            ..config.mqtt.clone()
+        };
+        let persist_config = config.persist.clone();
+        let shared = Arc::new(Shared {
+            config,
+            pool,
+            metrics: Arc::clone(&metrics),
+            live: live.clone(),
+        });
+        let mut tasks = Vec::new();
+
+        // 1. MQTT client -> route
+        let (delivered, deliveries) = mpsc::channel(DELIVERIES);
+        let broker = Arc::new(ingest::mqtt::Monitor::default());
+        let mqtt = ingest::mqtt::run(mqtt_config, delivered, Arc::clone(&broker), shutdown);
+        let mqtt = tokio::spawn(mqtt);
+
+        // 2. route -> shards -> persist
+        let (commits, to_commit) = mpsc::channel::<Commit>(COMMITS);
+        let (mut inboxes, mut commands, mut committed) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (resume, wearers)) in resume_of.into_iter().zip(wearers_of).enumerate() {
+            let (to_shard, deliveries) = mpsc::channel(SHARD_INBOX);
+            let (to_command, commands_in) = mpsc::channel(COMMANDS);
+            let (to_answer, committed_in) = mpsc::channel(COMMITS_OUT);
+            let shard = Shard::new(index, Arc::clone(&shared), commits.clone(), resume, wearers);
+            let inbox = Inbox {
+                deliveries,
+                commands: commands_in,
+                committed: committed_in,
+            };
+            tasks.push(("shard", tokio::spawn(shard.run(inbox))));
+            inboxes.push(to_shard);
+            commands.push(to_command);
+            committed.push(to_answer);
+        }
+        drop(commits);
+        tasks.push(("route", tokio::spawn(route::run(deliveries, inboxes))));
+
+        // 3. persist -> database, and back to the shards, which acknowledge
+        let (health, database) = watch::channel(None);
+        let give_up = CancellationToken::new();
+        let persist = Persist {
+            config: persist_config,
+            store,
+            commits: to_commit,
+            committed,
+            live,
+            health,
+            metrics,
+            give_up: give_up.clone(),
+        };
+        tasks.push(("persist", tokio::spawn(persist.run())));
+
+        let handle = Handle {
+            commands: commands.into(),
+        };
+        Ok(Self {
+            handle,
+            broker,
+            database,
+            tasks,
+            mqtt,
+            give_up,
+        })
+    }
+
+    /// Waits until a task ends that should not: the name of it, and why.
+    pub async fn failed(&mut self) -> String {
+        let tasks = self.tasks.iter_mut().map(|(name, task)| {
+            Box::pin(async move {
+                match task.await {
+                    Ok(()) => format!("task {name} ended"),
+                    Err(error) => format!("task {name} failed: {error}"),
+                }
+            })
+        });
+        let mqtt = &mut self.mqtt;
+        tokio::select! {
+            (why, ..) = futures::future::select_all(tasks) => why,
+            outcome = mqtt => match outcome {
+                Ok(Ok(())) => "mqtt client ended".to_owned(),
+                Ok(Err(error)) => format!("mqtt client failed: {error}"),
+                Err(error) => format!("mqtt client failed: {error}"),
+            },
+        }
+    }
+
+    /// After `shutdown` was cancelled: waits until everything under way is durable and
+    /// acknowledged, for `limit` at most. True if it all was.
+    pub async fn drain(self, limit: Duration) -> bool {
+        let Self {
+            tasks,
+            mqtt,
+            give_up,
+            ..
+        } = self;
+        let all = async {
+            for (name, task) in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!(%error, name, "task failed while stopping");
+                }
+            }
+            if let Err(error) = mqtt.await {
+                tracing::error!(%error, "mqtt client failed while stopping");
+            }
+        };
+        let done = tokio::time::timeout(limit, all).await.is_ok();
+        give_up.cancel();
+        done
+    }
+}
+
+/// The API's way to the shards. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    commands: Arc<[mpsc::Sender<Command>]>,
+}
+
+impl Handle {
+    /// How every device is, ordered by name; `None` if a shard does not answer in time, because the
+    /// database cannot be written and everything waits for it.
+    pub async fn devices(&self) -> Option<Vec<DeviceStatus>> {
+        let mut all = Vec::new();
+        for shard in self.commands.iter() {
+            let (reply, answer) = oneshot::channel();
+            all.extend(ask(shard, Command::Devices(reply), answer).await?);
+        }
+        all.sort_by(|a, b| a.device.cmp(&b.device));
+        Some(all)
+    }
+
+    /// The newest twelve leads of a device; the outer `None` as in [`Handle::devices`].
+    pub async fn twelve_lead(&self, device: DeviceId) -> Option<Option<LatestTwelve>> {
+        let (reply, answer) = oneshot::channel();
+        let shard = self.shard(&device);
+        ask(shard, Command::TwelveLead(device, reply), answer).await
+    }
+
+    /// Acknowledges an alarm, and returns once that is durable; `None` as in [`Handle::devices`], or if the
+    /// service is stopping.
+    ///
+    /// # Errors
+    /// An alarm that is unknown, cleared, or acknowledged already.
+    pub async fn acknowledge(
+        &self,
+        device: DeviceId,
+        alarm: AlarmId,
+        by: String,
+    ) -> Option<Result<(), alarm::Error>> {
+        let (reply, answer) = oneshot::channel();
+        let shard = self.shard(&device);
+        let command = Command::Acknowledge {
+            device: device.clone(),
+            alarm,
+            by,
+            reply,
+        };
+        match ask(shard, command, answer).await? {
+            Ok(durable) => durable.await.ok().map(Ok),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Lets a device's alarms use `limits` from now on.
+    pub async fn set_limits(&self, device: DeviceId, limits: alarm::Limits) {
+        // A shard that has stopped reads the limits from the database when it starts again.
+        self.shard(&device)
+            .send(Command::Limits(device, limits))
+            .await
+            .ok();
+    }
+
+    /// Notes who wears a device from now on.
+    pub async fn set_patient(&self, device: DeviceId, wearer: Wearer) {
+        // As above.
+        self.shard(&device)
+            .send(Command::Patient(device, wearer))
+            .await
+            .ok();
+    }
+
+    fn shard(&self, device: &DeviceId) -> &mpsc::Sender<Command> {
+        &self.commands[route::shard_of(device, self.commands.len())]
+    }
+}
+
+/// How long a request waits for a shard.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+async fn ask<T>(
+    shard: &mpsc::Sender<Command>,
+    command: Command,
+    answer: oneshot::Receiver<T>,
+) -> Option<T> {
+    let asked = async {
+        shard.send(command).await.ok()?;
+        answer.await.ok()
+    };
+    tokio::time::timeout(PATIENCE, asked).await.ok()?
+}

@@ -1,0 +1,530 @@
+//! One shard: the owner of some devices. Packets in; rows, windows and live events out.
+//!
+//! Everything a device has is owned here and touched by one task, so there are no locks. Signal
+//! processing runs in the task itself (about 0.1 ms a packet); models run on threads of their own.
+
+mod owned;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip};
+use infer::{Job, Outcome, Pool};
+use ingest::mqtt::{Ack, Delivery};
+use ingest::{ClockEvent, Packet, TopicKind};
+use tokio::sync::{mpsc, oneshot};
+
+use super::persist::{Commit, Committed};
+use crate::device::Receipt;
+use crate::live::{DeviceStatus, LatestTwelve, LiveBus, LiveEvent};
+use crate::metrics::Metrics;
+use crate::monitor::{AlarmStrip, Effects, complete};
+use crate::wall;
+
+use owned::Owned;
+pub use owned::Wearer;
+
+/// What one shard may have under way.
+pub const COMMITS_OUT: usize = 256;
+
+/// Settings of the shards.
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How many shards own the devices; 0 means one for each core.
+    pub shards: usize,
+    /// After so long without data a device counts as offline.
+    #[serde(with = "humantime_serde")]
+    pub offline_after: Duration,
+    /// After so long without data a device's record is closed: the last beats are told and
+    /// everything is acknowledged. Data that comes later starts with cold filters.
+    #[serde(with = "humantime_serde")]
+    pub silence: Duration,
+    /// After so long without data a device is dropped from memory, unless an alarm stands.
+    #[serde(with = "humantime_serde")]
+    pub forget_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            shards: 0,
+            offline_after: Duration::from_secs(10),
+            silence: Duration::from_secs(30),
+            forget_after: Duration::from_hours(24),
+        }
+    }
+}
+
+/// A question or an order from the API.
+pub enum Command {
+    /// How is every device of this shard?
+    Devices(oneshot::Sender<Vec<DeviceStatus>>),
+    /// The newest twelve leads of a device.
+    TwelveLead(DeviceId, oneshot::Sender<Option<LatestTwelve>>),
+    /// Acknowledge an alarm; answered when that is durable.
+    Acknowledge {
+        /// The device it stands on.
+        device: DeviceId,
+        /// The alarm.
+        alarm: AlarmId,
+        /// Who acknowledges.
+        by: String,
+        /// The answer.
+        reply: oneshot::Sender<Result<oneshot::Receiver<()>, alarm::Error>>,
+    },
+    /// Use these limits for a device from now on.
+    Limits(DeviceId, alarm::Limits),
+    /// A device is worn by this patient from now on, with these limits.
+    Patient(DeviceId, Wearer),
+}
+
+/// What a model said of a window.
+struct Answer {
+    device: DeviceId,
+    boot: BootId,
+    start: SampleIndex,
+    /// The alarm whose strip this is; `None` for a live window.
+    strip: Option<(AlarmId, Strip)>,
+    sent: Instant,
+    outcome: Outcome,
+}
+
+/// What the shards share.
+pub struct Shared {
+    /// Settings of every crate.
+    pub config: crate::config::Config,
+    /// The models' threads.
+    pub pool: Pool,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Who watches.
+    pub live: LiveBus,
+}
+
+/// One shard.
+pub struct Shard {
+    index: usize,
+    shared: Arc<Shared>,
+    devices: HashMap<DeviceId, Owned>,
+    /// Who wears what, of devices that have not been heard of since the start.
+    wearers: HashMap<DeviceId, Wearer>,
+    commits: mpsc::Sender<Commit>,
+    commits_out: usize,
+    answers: mpsc::UnboundedSender<Answer>,
+    answered: Option<mpsc::UnboundedReceiver<Answer>>,
+}
+
+/// The ends of the channels that a shard listens to.
+pub struct Inbox {
+    /// Packets of its devices.
+    pub deliveries: mpsc::Receiver<Delivery>,
+    /// The API.
+    pub commands: mpsc::Receiver<Command>,
+    /// What has become durable; room for [`COMMITS_OUT`].
+    pub committed: mpsc::Receiver<Committed>,
+}
+
+impl Shard {
+    /// The `index`-th shard, owning the devices of `resume` that are its.
+    pub fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        commits: mpsc::Sender<Commit>,
+        resume: Vec<store::Resume>,
+        wearers: HashMap<DeviceId, Wearer>,
+    ) -> Self {
+        // Unbounded, but bounded by what is in it: at most two live windows a device are with the
+        // models, and strips only of alarms that are unacked.
+        let (answers, answered) = mpsc::unbounded_channel();
+        let mut shard = Self {
+            index,
+            shared,
+            devices: HashMap::new(),
+            wearers,
+            commits,
+            commits_out: 0,
+            answers,
+            answered: Some(answered),
+        };
+        for resume in resume {
+            let id = resume.device.clone();
+            let wearer = shard.wearers.get(&id);
+            let owned = Owned::new(id.clone(), &shard.shared.config, wearer, Some(resume));
+            shard.devices.insert(id, owned);
+        }
+        shard
+    }
+
+    /// Runs until the packets' source is closed and everything sent out has come back.
+    pub async fn run(mut self, mut inbox: Inbox) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(500));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let Some(mut answered) = self.answered.take() else {
+            return;
+        };
+        let mut open = true;
+        loop {
+            tokio::select! {
+                biased;
+                Some(committed) = inbox.committed.recv() => self.committed(committed),
+                Some(answer) = answered.recv() => self.answer(answer).await,
+                Some(command) = inbox.commands.recv() => self.command(command).await,
+                _ = ticks.tick() => self.tick().await,
+                delivery = inbox.deliveries.recv(), if open => match delivery {
+                    Some(delivery) => self.delivery(delivery).await,
+                    None => open = false,
+                },
+                else => return,
+            }
+            if !open && self.commits_out == 0 && inbox.deliveries.is_empty() {
+                return;
+            }
+            // Wait for answers rather than have more commits out than they have room.
+            while self.commits_out >= COMMITS_OUT {
+                match inbox.committed.recv().await {
+                    Some(committed) => self.committed(committed),
+                    None => return,
+                }
+            }
+        }
+    }
+
+    async fn delivery(&mut self, delivery: Delivery) {
+        if delivery.kind == TopicKind::Status {
+            // Whether a device is online follows from its data; the message needs no more than an ack.
+            delivery.ack.done();
+            return;
+        }
+        let Shared {
+            config, metrics, ..
+        } = &*self.shared;
+        metrics.packets.inc();
+        let (now, arrived) = (wall::utc(), wall::instant());
+        let id = delivery.device;
+        let packet = match Packet::parse(&delivery.payload, &config.packet) {
+            Ok(packet) => packet,
+            Err(error) => {
+                let n_bytes = delivery.payload.len();
+                tracing::warn!(device = %id, %error, n_bytes, "packet refused");
+                metrics
+                    .lost_packets
+                    .with_label_values(&[error.reason()])
+                    .inc();
+                delivery.ack.done();
+                return;
+            }
+        };
+        let wearer = self.wearers.get(&id);
+        let owned = self
+            .devices
+            .entry(id.clone())
+            .or_insert_with(|| Owned::new(id.clone(), config, wearer, None));
+        let mut effects = Effects::default();
+        metrics.unacked.inc();
+        let (receipt, released) = owned.device.packet(packet, delivery.ack, now, &mut effects);
+        if receipt.blocks > 0 {
+            owned.silent = false;
+        }
+        if !owned.online && receipt.lost.is_none() {
+            owned.online = true;
+            metrics.devices_online.inc();
+        }
+        count(metrics, &receipt);
+        release(metrics, released);
+        metrics.dsp_seconds.inc_by(arrived.elapsed().as_secs_f64());
+        self.carry_out(&id, effects, arrived, None).await;
+    }
+
+    /// Sends out what came of a device's packet.
+    async fn carry_out(
+        &mut self,
+        id: &DeviceId,
+        mut effects: Effects,
+        arrived: Instant,
+        waiting: Option<oneshot::Sender<()>>,
+    ) {
+        let metrics = Arc::clone(&self.shared.metrics);
+        metrics.beats.inc_by(effects.batch.beats.len() as u64);
+        if let Some(owned) = self.devices.get_mut(id) {
+            owned.show(id, &mut effects.live, &self.shared.live);
+        }
+        for (boot, window) in std::mem::take(&mut effects.windows) {
+            self.infer(id, boot, window, None);
+        }
+        let mut ready = Vec::new();
+        for AlarmStrip {
+            alarm,
+            boot,
+            strip,
+            window,
+        } in std::mem::take(&mut effects.strips)
+        {
+            match window {
+                Some(window) => self.infer(id, boot, window, Some((alarm, strip))),
+                None => ready.push((alarm, strip)),
+            }
+        }
+        effects.batch.strips.extend(ready);
+        if !effects.batch.is_empty() {
+            self.commit(id, effects.batch, arrived, None, waiting).await;
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        id: &DeviceId,
+        batch: store::Batch,
+        arrived: Instant,
+        answers: Option<(BootId, SampleIndex)>,
+        waiting: Option<oneshot::Sender<()>>,
+    ) {
+        let device = id.clone();
+        let commit = Commit {
+            shard: self.index,
+            device,
+            batch,
+            arrived,
+            answers,
+            waiting,
+        };
+        if self.commits.send(commit).await.is_ok() {
+            self.commits_out += 1;
+        }
+    }
+
+    /// Hands a window to the models. Strips of alarms are never shed.
+    fn infer(
+        &mut self,
+        id: &DeviceId,
+        boot: BootId,
+        window: ecg::Window,
+        strip: Option<(AlarmId, Strip)>,
+    ) {
+        let Some(owned) = self.devices.get_mut(id) else {
+            return;
+        };
+        let start = window.start;
+        owned.device.sent_to_models(boot, start);
+        let job = if strip.is_some() {
+            Job::Keep
+        } else {
+            Job::Live
+        };
+        let (answers, device, sent) = (self.answers.clone(), id.clone(), wall::instant());
+        self.shared
+            .pool
+            .submit(id.clone(), window, job, move |outcome| {
+                let answer = Answer {
+                    device,
+                    boot,
+                    start,
+                    strip,
+                    sent,
+                    outcome,
+                };
+                // The shard may have stopped; what is unacked comes again.
+                answers.send(answer).ok();
+            });
+    }
+
+    /// Takes a model's answer: shows the twelve leads, or completes the strip of an alarm.
+    async fn answer(&mut self, answer: Answer) {
+        let metrics = Arc::clone(&self.shared.metrics);
+        let Answer {
+            device: id,
+            boot,
+            start,
+            strip,
+            sent,
+            outcome,
+        } = answer;
+        let leads = match outcome {
+            Outcome::Done(Ok(leads)) => {
+                metrics.windows.inc();
+                metrics.infer_seconds.observe(sent.elapsed().as_secs_f64());
+                Some(leads)
+            }
+            Outcome::Done(Err(error)) => {
+                metrics.failed_windows.inc();
+                tracing::warn!(device = %id, %error, "window refused by the model");
+                // What is measured and derived stands without the model.
+                error.into_leads()
+            }
+            Outcome::Shed => {
+                metrics.shed_windows.inc();
+                None
+            }
+        };
+        if let Some((alarm, strip)) = strip {
+            let strip = match &leads {
+                Some(leads) => complete(strip, leads),
+                None => strip,
+            };
+            let batch = store::Batch {
+                strips: vec![(alarm, strip)],
+                ..Default::default()
+            };
+            // Packets are released when the strip is durable, not before.
+            self.commit(&id, batch, sent, Some((boot, start)), None)
+                .await;
+            return;
+        }
+        let Some(owned) = self.devices.get_mut(&id) else {
+            return;
+        };
+        if let (Some(leads), Some(anchor)) = (leads, owned.device.view().anchor()) {
+            let start = anchor.utc(leads.start);
+            owned.latest = Some(LatestTwelve {
+                leads: Arc::new(leads),
+                start,
+            });
+        }
+        release(&metrics, owned.device.answered(boot, start));
+    }
+
+    fn committed(&mut self, committed: Committed) {
+        self.commits_out = self.commits_out.saturating_sub(1);
+        let Some(owned) = self.devices.get_mut(&committed.device) else {
+            return;
+        };
+        let mut released = Vec::new();
+        for mark in committed.marks {
+            released.extend(owned.device.committed(mark));
+        }
+        if let Some((boot, start)) = committed.answers {
+            released.extend(owned.device.answered(boot, start));
+        }
+        release(&self.shared.metrics, released);
+    }
+
+    /// Lets time pass: no-data alarms, silence, offline.
+    async fn tick(&mut self) {
+        let now = wall::utc();
+        let arrived = wall::instant();
+        let config = self.shared.config.pipeline.clone();
+        let ids: Vec<DeviceId> = self.devices.keys().cloned().collect();
+        for id in ids {
+            let Some(owned) = self.devices.get_mut(&id) else {
+                continue;
+            };
+            let mut effects = Effects::default();
+            owned.device.monitor().tick(now, &mut effects);
+            let quiet = owned
+                .device
+                .last_arrival()
+                .map(|last| now.seconds_since(last));
+            if quiet.is_some_and(|quiet| quiet > config.silence.as_secs_f64()) && !owned.silent {
+                owned.silent = true;
+                let receipt = owned.device.silence(now, &mut effects);
+                count(&self.shared.metrics, &receipt);
+                tracing::info!(device = %id, "device silent, record closed");
+            }
+            if owned.online && quiet.is_none_or(|q| q > config.offline_after.as_secs_f64()) {
+                owned.online = false;
+                owned.rate = None;
+                self.shared.metrics.devices_online.dec();
+                let status = owned.status(&id);
+                self.shared.live.publish(LiveEvent::Status(status));
+            }
+            let forget = quiet.is_some_and(|quiet| quiet > config.forget_after.as_secs_f64())
+                && owned.device.n_held() == 0
+                && owned.device.view().n_standing() == 0;
+            self.carry_out(&id, effects, arrived, None).await;
+            if forget {
+                self.devices.remove(&id);
+            }
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Devices(reply) => {
+                let all = self
+                    .devices
+                    .iter()
+                    .map(|(id, owned)| owned.status(id))
+                    .collect();
+                reply.send(all).ok();
+            }
+            Command::TwelveLead(id, reply) => {
+                reply
+                    .send(self.devices.get(&id).and_then(|owned| owned.latest.clone()))
+                    .ok();
+            }
+            Command::Acknowledge {
+                device: id,
+                alarm,
+                by,
+                reply,
+            } => {
+                let mut effects = Effects::default();
+                let outcome = match self.devices.get_mut(&id) {
+                    Some(owned) => {
+                        owned
+                            .device
+                            .monitor()
+                            .acknowledge(alarm, &by, wall::utc(), &mut effects)
+                    }
+                    None => Err(alarm::Error::NotOpen(alarm)),
+                };
+                match outcome {
+                    Ok(()) => {
+                        let (done, durable) = oneshot::channel();
+                        reply.send(Ok(durable)).ok();
+                        self.carry_out(&id, effects, wall::instant(), Some(done))
+                            .await;
+                    }
+                    Err(error) => {
+                        reply.send(Err(error)).ok();
+                    }
+                }
+            }
+            Command::Limits(id, limits) => {
+                if let Some(owned) = self.devices.get_mut(&id) {
+                    owned.set_limits(limits);
+                }
+                if let Some(wearer) = self.wearers.get_mut(&id) {
+                    wearer.limits = limits;
+                }
+            }
+            Command::Patient(id, wearer) => {
+                if let Some(owned) = self.devices.get_mut(&id) {
+                    owned.patient = Some(wearer.patient.clone());
+                    owned.set_limits(wearer.limits);
+                }
+                self.wearers.insert(id, wearer);
+            }
+        }
+    }
+}
+
+fn count(metrics: &Metrics, receipt: &Receipt) {
+    metrics.blocks.inc_by(receipt.blocks);
+    metrics.samples.inc_by(receipt.samples);
+    metrics.gap_samples.inc_by(receipt.gap_samples);
+    if let Some(reason) = receipt.lost {
+        metrics.lost_packets.with_label_values(&[reason]).inc();
+    }
+    if let Some(event) = &receipt.clock_event {
+        metrics
+            .clock_events
+            .with_label_values(&[match event {
+                ClockEvent::Jump { .. } => "jump",
+                ClockEvent::Lie { .. } => "lie",
+                ClockEvent::Recovered => "recovered",
+            }])
+            .inc();
+    }
+}
+
+/// Sends acks to the broker.
+fn release(metrics: &Metrics, acks: Vec<Ack>) {
+    metrics
+        .unacked
+        .sub(i64::try_from(acks.len()).unwrap_or(i64::MAX));
+    for ack in acks {
+        ack.done();
+    }
+}

@@ -1,0 +1,148 @@
+//! A device as its shard owns it: the core, and what is shown of it.
+
+use ecg::{DeviceId, QualityReason, Rate, SignalKind};
+use ingest::mqtt::Ack;
+
+use crate::config::Config;
+use crate::device::Device;
+use crate::live::{DeviceStatus, LatestTwelve, LiveBus, LiveEvent, to_thousandths};
+use crate::monitor::{Live, Monitor};
+
+/// Who wears a device, and the limits that go with it.
+#[derive(Debug, Clone)]
+pub struct Wearer {
+    /// The patient's pseudonym.
+    pub patient: String,
+    /// The patient's own limits, or the default ones.
+    pub limits: alarm::Limits,
+}
+
+/// A device and what is shown of it.
+pub(super) struct Owned {
+    pub(super) device: Device<Ack>,
+    pub(super) online: bool,
+    pub(super) silent: bool,
+    pub(super) rate: Option<Rate>,
+    pub(super) quality: Vec<(SignalKind, f32, QualityReason)>,
+    pub(super) latest: Option<LatestTwelve>,
+    pub(super) patient: Option<String>,
+    pub(super) limits: alarm::Limits,
+}
+
+impl Owned {
+    /// A device that `wearer` wears; `resume` is what is durable of it.
+    pub(super) fn new(
+        id: DeviceId,
+        config: &Config,
+        wearer: Option<&Wearer>,
+        resume: Option<store::Resume>,
+    ) -> Self {
+        let patient = wearer.map(|wearer| wearer.patient.clone());
+        let limits = wearer.map_or(config.alarm.limits, |wearer| wearer.limits);
+        let mut machine = alarm::Machine::new(id.clone(), &config.alarm, limits);
+        if let Some(resume) = &resume {
+            // No record yet: this only puts the standing alarms in force.
+            machine.resume(resume.durable_until, resume.standing.clone());
+        }
+        let monitor = Monitor::new(config.dsp.clone(), machine);
+        let device = Device::new(id, &config.resequence, &config.clock, monitor, resume);
+        Self {
+            device,
+            online: false,
+            silent: false,
+            rate: None,
+            quality: Vec::new(),
+            latest: None,
+            patient,
+            limits,
+        }
+    }
+
+    /// Uses other limits from now on.
+    pub(super) fn set_limits(&mut self, limits: alarm::Limits) {
+        self.limits = limits;
+        self.device.monitor().machine().set_limits(limits);
+    }
+
+    /// Keeps what is shown of a device up to date, and tells whoever watches.
+    pub(super) fn show(&mut self, id: &DeviceId, live: &mut Vec<Live>, bus: &LiveBus) {
+        let watched = bus.is_watched();
+        let mut changed = false;
+        for item in live.drain(..) {
+            match item {
+                Live::Rate(rate) => {
+                    // An ECG's rate goes before a pulse's.
+                    let has_ecg = self
+                        .device
+                        .view()
+                        .layout()
+                        .is_some_and(ecg::Layout::has_ecg);
+                    if rate.source == ecg::RateSource::Ecg || !has_ecg {
+                        self.rate = Some(rate);
+                        changed = true;
+                    }
+                }
+                Live::Quality(quality) => {
+                    let entry = (quality.signal, quality.score, quality.reason);
+                    match self
+                        .quality
+                        .iter_mut()
+                        .find(|known| known.0 == quality.signal)
+                    {
+                        Some(known) => *known = entry,
+                        None => self.quality.push(entry),
+                    }
+                    changed = true;
+                }
+                Live::Beat(at) if watched => {
+                    bus.publish(LiveEvent::Beat {
+                        device: id.clone(),
+                        at,
+                    });
+                }
+                Live::Trace(trace, start) if watched => {
+                    let Some(layout) = self.device.view().layout() else {
+                        continue;
+                    };
+                    let signals = layout
+                        .iter()
+                        .zip(&trace.signals)
+                        .map(|(spec, samples)| (spec.kind, to_thousandths(samples)))
+                        .collect();
+                    let (device, rate) = (id.clone(), trace.rate);
+                    bus.publish(LiveEvent::Trace {
+                        device,
+                        start,
+                        rate,
+                        signals,
+                    });
+                }
+                Live::Beat(_) | Live::Trace(..) => {}
+            }
+        }
+        if changed && watched {
+            bus.publish(LiveEvent::Status(self.status(id)));
+        }
+    }
+
+    /// How it is now.
+    pub(super) fn status(&self, id: &DeviceId) -> DeviceStatus {
+        let view = self.device.view();
+        DeviceStatus {
+            device: id.clone(),
+            online: self.online,
+            last_seen: self.device.last_arrival(),
+            record: view.record().map(|record| record.boot.to_string()),
+            signals: view
+                .layout()
+                .map(|layout| layout.iter().map(|spec| (spec.kind, spec.rate)).collect())
+                .unwrap_or_default(),
+            bpm: self.rate.map(|rate| rate.bpm),
+            rate_source: self.rate.map(|rate| rate.source),
+            quality: self.quality.clone(),
+            battery_percent: self.device.battery_percent(),
+            patient: self.patient.clone(),
+            limits: self.limits,
+        }
+    }
+}

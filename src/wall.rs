@@ -1,0 +1,60 @@
+//! The one place where the program reads a clock; everything below takes time as an argument.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use ecg::Utc;
+
+/// The present UTC by this machine's clock.
+pub fn utc() -> Utc {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where time enters the program"
+    )]
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Utc(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The present by the monotonic clock, for durations.
+pub fn instant() -> Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where time enters the program"
+    )]
+    Instant::now()
+}
+
+/// `utc` as RFC 3339 with microseconds; the empty string outside the years 0 to 9999.
+pub fn rfc3339(utc: Utc) -> String {
+    jiff::Timestamp::from_microsecond(utc.0)
+        .map(|at| format!("{at:.6}"))
+        .unwrap_or_default()
+}
+
+/// Reads an RFC 3339 instant.
+///
+/// # Errors
+/// The reason, naming the text.
+pub fn parse_rfc3339(text: &str) -> Result<Utc, String> {
+    text.parse::<jiff::Timestamp>()
+        .map(|at| Utc(at.as_microsecond()))
+        .map_err(|error| format!("{text:?} is no RFC 3339 instant: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_written_and_read() {
+        let at = Utc(1_700_000_000_123_456);
+        assert_eq!(rfc3339(at), "2023-11-14T22:13:20.123456Z");
+        assert_eq!(parse_rfc3339(&rfc3339(at)).unwrap(), at);
+        assert!(
+            parse_rfc3339("yesterday")
+                .unwrap_err()
+                .contains("yesterday")
+        );
+    }
+}

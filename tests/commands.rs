@@ -1,0 +1,170 @@
+//! The command line by itself: settings, exit codes, scores.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::program::{einthoven, succeed};
+use crate::support::servers::recordings;
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Writes settings, checks them, and returns exit code and message.
+fn check_config(text: &str) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.toml");
+    std::fs::write(&path, text).unwrap();
+    let output = einthoven()
+        .arg("check-config")
+        .arg("--config")
+        .arg(path)
+        .output()
+        .unwrap();
+    (output.status.code(), stderr(&output))
+}
+
+#[test]
+fn bad_settings_name_file_and_key_and_exit_with_2() {
+    for (text, wanted) in [
+        ("[mqtt]\nurl = 7", "url"),
+        ("[mqtt]\nno_such_key = 1", "no_such_key"),
+        ("[no_such_part]\na = 1", "no_such_part"),
+        ("[alarm.limits]\nlow_bpm = 120\nhigh_bpm = 50", "low"),
+        ("[http]\nlisten = \"nowhere\"", "listen"),
+        ("[mqtt\n", "bad.toml"),
+    ] {
+        let (code, message) = check_config(text);
+        assert_eq!(code, Some(2), "{text}: {message}");
+        assert!(message.contains("bad.toml"), "{text}: {message}");
+        assert!(message.contains(wanted), "{text}: {message}");
+    }
+    let output = einthoven()
+        .args(["check-config", "--config", "no/such/file.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("no/such/file.toml"));
+
+    let output = einthoven()
+        .arg("check-config")
+        .env("EINTHOVEN__HTTP__LISTEN", "x")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("EINTHOVEN__HTTP__LISTEN"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn effective_settings_are_layered_and_hide_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("e.toml");
+    std::fs::write(
+        &path,
+        "[store]\nurl = \"postgres://a:hunter2@b/c\"\n[http]\nlisten = \"127.0.0.1:1\"\n",
+    )
+    .unwrap();
+    let output = succeed(
+        einthoven()
+            .arg("check-config")
+            .arg("--config")
+            .arg(&path)
+            .env("EINTHOVEN__MQTT__PASSWORD", "swordfish")
+            .env("EINTHOVEN__MQTT__USERNAME", "e")
+            .env("EINTHOVEN__HTTP__LISTEN", "127.0.0.1:2"),
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("127.0.0.1:2") && !text.contains("127.0.0.1:1,"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("hunter2") && !text.contains("swordfish"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_unusable_model_is_named_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("broken.toml"), "name = \"broken\"").unwrap();
+    let config = dir.path().join("e.toml");
+    std::fs::write(
+        &config,
+        format!(
+            "[store]\nurl = \"sqlite:{0}/e.db\"\n[http]\nlisten = \"127.0.0.1:0\"\n[infer]\nmodels = \"{0}\"\n",
+            dir.path().display()
+        ),
+    )
+    .unwrap();
+    let output = einthoven()
+        .arg("run")
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("broken.toml"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn an_occupied_port_says_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let output = einthoven()
+        .args(["demo", "--port", &port, "--data"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&port) && stderr(&output).contains("--port 0"));
+}
+
+#[test]
+fn unreadable_records_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("r.hea"),
+        "r 1 250 1000\nr.dat 16 200 11 1024 0 0 0 II\n",
+    )
+    .unwrap();
+    std::fs::write(dir.path().join("r.dat"), [0; 100]).unwrap();
+    for record in ["r", "no-such-record"] {
+        let output = einthoven()
+            .arg("annotate")
+            .arg(dir.path().join(record))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(record), "{}", stderr(&output));
+    }
+}
+
+/// Runs only where the recordings are; prints a line where they are not.
+#[test]
+fn beats_of_real_records_score_as_documented() {
+    let Some(mitdb) = recordings("mitdb") else {
+        return;
+    };
+    let output = succeed(einthoven().args(["evaluate", "qrs", "--json"]).arg(mitdb));
+    let score: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(score["task"], "qrs");
+    assert_eq!(
+        score["records"].as_u64().unwrap(),
+        score["per_record"].as_array().unwrap().len() as u64
+    );
+    let gross = &score["gross"];
+    assert!(gross["se"].as_f64().unwrap() >= 99.3, "{gross}");
+    assert!(gross["ppv"].as_f64().unwrap() >= 99.3, "{gross}");
+    assert!(gross["tp"].as_u64().unwrap() > 40_000, "{gross}");
+}

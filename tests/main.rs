@@ -1,0 +1,23 @@
+//! One integration test binary over the real program: real broker, real database, real browser.
+//!
+//! * [`demo`]: the first run of a newcomer, and the page in a browser;
+//! * [`twin`]: the service against its offline twin, with a bad link and with SIGKILL;
+//! * [`bad_input`]: what must not hurt;
+//! * [`commands`]: the command line by itself.
+//!
+//! `tests/run` provides the servers; see its comment.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::float_cmp,
+    reason = "a test ends where something is not as it should be, waits for real processes, says \
+              what it leaves out, and counts with whole numbers"
+)]
+
+mod bad_input;
+mod commands;
+mod demo;
+mod support;
+mod twin;

@@ -1,0 +1,20 @@
+//! Servers, services and records for the tests.
+
+pub(crate) mod program;
+pub(crate) mod record;
+pub(crate) mod servers;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `check` gives a value; fails, saying `what`, after `limit`.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = check() {
+            return value;
+        }
+        assert!(started.elapsed() < limit, "waited {limit:?} for {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
