@@ -25,6 +25,8 @@ pub struct Device<A> {
     id: DeviceId,
     resequencer: Resequencer,
     clock_config: ingest::clock::Config,
+    /// Seconds of signal that a restart needs before the watermark.
+    memory_seconds: f64,
     /// The boot and layout being received, and its clock.
     current: Option<(BootId, Layout, Clock)>,
     monitor: Monitor,
@@ -79,11 +81,13 @@ pub struct Receipt {
 }
 
 impl<A> Device<A> {
-    /// A device; `resume` is what is durable of it.
+    /// A device; `resume` is what is durable of it. With `warm_up`, packets are held as long as a
+    /// restart needs them to build its memory on.
     pub fn new(
         id: DeviceId,
         resequence: &ingest::resequence::Config,
         clock: &ingest::clock::Config,
+        warm_up: bool,
         monitor: Monitor,
         resume: Option<Resume>,
     ) -> Self {
@@ -91,6 +95,11 @@ impl<A> Device<A> {
             id,
             resequencer: Resequencer::new(resequence.clone()),
             clock_config: clock.clone(),
+            memory_seconds: if warm_up {
+                dsp::Chain::MEMORY_SECONDS
+            } else {
+                0.0
+            },
             current: None,
             monitor,
             resume,
@@ -303,6 +312,7 @@ impl<A> Device<A> {
         };
         let open = self.open_boot();
         let strip_floor = self.monitor.strip_floor();
+        let memory_seconds = self.memory_seconds;
         let in_flight = &self.in_flight;
         let needed = |held: &Held<A>| {
             in_flight
@@ -312,7 +322,7 @@ impl<A> Device<A> {
         };
         let done = |held: &Held<A>| {
             if held.boot == mark.boot {
-                let memory = dsp::Chain::MEMORY_SECONDS * held.rate_hz;
+                let memory = memory_seconds * held.rate_hz;
                 (mark.ended && held.end <= mark.durable_until)
                     || held.end.0 as f64 + memory <= mark.durable_until.0 as f64
             } else {
@@ -328,5 +338,171 @@ impl<A> Device<A> {
 
     fn open_boot(&self) -> Option<BootId> {
         self.monitor.record().map(|record| record.boot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ecg::simulate::Scenario;
+    use ecg::{Lead, SampleRate};
+
+    use super::*;
+    use crate::wearable::Simulated;
+
+    const HZ: u64 = 250;
+    const NOW: Utc = Utc(1_700_000_000_000_000);
+
+    fn device(warm_up: bool, resume: Option<Resume>) -> Device<u64> {
+        let id: DeviceId = "w".parse().unwrap();
+        let config = alarm::Config::default();
+        let mut machine = alarm::Machine::new(id.clone(), &config, config.limits);
+        if let Some(resume) = &resume {
+            machine.resume(resume.durable_until, resume.standing.clone());
+        }
+        let monitor = Monitor::new(dsp::Config::default(), machine);
+        let (resequence, clock) = Default::default();
+        Device::new(id, &resequence, &clock, warm_up, monitor, resume)
+    }
+
+    fn packets(boot: u32, rate: f64) -> Vec<Packet> {
+        let scenario = Scenario::new(3, SampleRate::new(rate).unwrap());
+        let leads = [Lead::II, Lead::V1, Lead::V5];
+        let mut wearable = Simulated::new(&scenario, &leads, BootId(boot), NOW).unwrap();
+        (0..60).map(|_| wearable.second().unwrap()).collect()
+    }
+
+    /// Makes effects durable and lets the models answer at once; the acks that this releases.
+    fn settle(device: &mut Device<u64>, effects: &Effects) -> Vec<u64> {
+        for (boot, window) in &effects.windows {
+            device.sent_to_models(*boot, window.start);
+            assert!(device.answered(*boot, window.start).len() < 60);
+        }
+        let marks = effects.batch.records.iter().map(|update| Watermark {
+            boot: update.record.boot,
+            durable_until: update.durable_until,
+            ended: update.ended,
+        });
+        let marks: Vec<Watermark> = marks.collect();
+        marks
+            .into_iter()
+            .flat_map(|mark| device.committed(mark))
+            .collect()
+    }
+
+    /// Gives packets one by one and settles each; what was released after each.
+    fn play(device: &mut Device<u64>, packets: &[Packet]) -> Vec<Vec<u64>> {
+        let mut released = Vec::new();
+        for (k, packet) in (0u64..).zip(packets) {
+            let mut effects = Effects::default();
+            let (receipt, mut acks) = device.packet(packet.clone(), k, NOW, &mut effects);
+            assert_eq!(receipt.lost, None);
+            acks.extend(settle(device, &effects));
+            released.push(acks);
+        }
+        released
+    }
+
+    #[test]
+    fn a_packet_is_held_until_a_restart_can_do_without_it() {
+        let mut device = device(true, None);
+        let memory = 20;
+        for (second, acks) in (1u64..).zip(play(&mut device, &packets(1, 250.0))) {
+            // Decided lags by up to half a second, so one packet more is held.
+            let expected: Vec<u64> = (memory + 1 < second)
+                .then(|| second - memory - 2)
+                .into_iter()
+                .collect();
+            assert_eq!(acks, expected, "after {second} s");
+        }
+        let mut effects = Effects::default();
+        device.silence(NOW, &mut effects);
+        let rest = settle(&mut device, &effects);
+        assert_eq!(rest, (60 - memory - 1..60).collect::<Vec<_>>());
+        assert_eq!(device.n_held(), 0);
+    }
+
+    #[test]
+    fn without_warm_up_durable_is_enough() {
+        let mut device = device(false, None);
+        let released = play(&mut device, &packets(1, 250.0)).concat();
+        assert_eq!(released, (0..59).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_window_on_its_way_holds_its_packets() {
+        let mut device = device(true, None);
+        device.sent_to_models(BootId(1), SampleIndex(5 * HZ));
+        let released = play(&mut device, &packets(1, 250.0)).concat();
+        assert_eq!(released, [0, 1, 2, 3, 4]);
+        let rest = device.answered(BootId(1), SampleIndex(5 * HZ));
+        assert_eq!(rest, (5..39).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_duplicate_is_held_like_its_original() {
+        let mut device = device(true, None);
+        let packets = packets(1, 250.0);
+        play(&mut device, &packets[..10]);
+        let mut effects = Effects::default();
+        let (receipt, acks) = device.packet(packets[4].clone(), 99, NOW, &mut effects);
+        assert_eq!((receipt.lost, acks.len()), (Some("duplicate"), 0));
+        assert_eq!(device.n_held(), 11);
+    }
+
+    #[test]
+    fn packets_of_a_refused_layout_are_released_and_counted() {
+        let mut device = device(true, None);
+        let mut effects = Effects::default();
+        let packet = packets(1, 50.0).remove(0);
+        let (receipt, acks) = device.packet(packet, 7, NOW, &mut effects);
+        assert_eq!((receipt.lost, acks), (Some("layout"), vec![7]));
+    }
+
+    #[test]
+    fn a_reboot_releases_the_old_record_once_its_end_is_durable() {
+        let mut device = device(true, None);
+        play(&mut device, &packets(1, 250.0)[..10]);
+        assert_eq!(device.n_held(), 10);
+        let mut effects = Effects::default();
+        device.packet(packets(2, 250.0).remove(0), 10, NOW, &mut effects);
+        assert_eq!(settle(&mut device, &effects), (0..10).collect::<Vec<_>>());
+        assert_eq!(device.n_held(), 1);
+    }
+
+    #[test]
+    fn a_restart_finds_what_no_restart_would_have_found() {
+        let packets = packets(1, 250.0);
+        let beats = |effects: &[Effects]| -> Vec<SampleIndex> {
+            let beats = effects.iter().flat_map(|effects| &effects.batch.beats);
+            beats.map(|(_, beat, _)| beat.r_peak).collect()
+        };
+        let run = |device: &mut Device<u64>, packets: &[Packet]| -> Vec<Effects> {
+            let give = |packet: &Packet| {
+                let mut effects = Effects::default();
+                device.packet(packet.clone(), 0, NOW, &mut effects);
+                effects
+            };
+            packets.iter().map(give).collect()
+        };
+        let whole = beats(&run(&mut device(true, None), &packets));
+
+        let before = run(&mut device(true, None), &packets[..40]);
+        let mark = before.last().unwrap().batch.records.last().unwrap().clone();
+        let resume = Resume {
+            device: mark.record.device.clone(),
+            record: mark.record,
+            durable_until: mark.durable_until,
+            ended: false,
+            anchor: mark.anchor,
+            trend: None,
+            standing: Vec::new(),
+            missing_strips: Vec::new(),
+            limits: None,
+            patient: None,
+        };
+        // What the ack contract leaves with the broker.
+        let after = run(&mut device(true, Some(resume)), &packets[18..]);
+        assert_eq!([beats(&before), beats(&after)].concat(), whole);
+        assert!(whole.len() > 60);
     }
 }

@@ -121,6 +121,12 @@ impl Monitor {
         self.open.as_ref().map(|open| open.anchor)
     }
 
+    /// How many seconds are decided after `at`; infinitely many without a record.
+    pub fn seconds_after(&self, at: SampleIndex) -> f64 {
+        let after = |open: &OpenRecord| open.rate.seconds(open.decided.since(at));
+        self.open.as_ref().map_or(f64::INFINITY, after)
+    }
+
     /// How many alarms stand.
     pub fn n_standing(&self) -> usize {
         self.machine.standing().count()

@@ -20,7 +20,8 @@ use crate::wearable::Simulated;
 
 /// Runs the demo until a signal ends it.
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
-    start_logging("warn");
+    // The embedded broker calls every goodbye of a client an error.
+    start_logging("warn,rumqttd=off");
     std::fs::create_dir_all(&args.data)
         .wrap_err_with(|| format!("cannot create the data directory {}", args.data.display()))
         .map_err(Failure::Usage)?;
@@ -28,8 +29,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let overrides = [
         ("mqtt.url", format!("mqtt://{broker}")),
         ("mqtt.protocol", "3.1.1".to_owned()),
-        // The embedded broker sends at most 100 unacknowledged messages ahead on one connection.
-        ("mqtt.connections", "4".to_owned()),
+        // The embedded broker forgets with the process, so nothing would ever be sent again; and it
+        // sends at most 100 unacknowledged messages ahead.
+        ("pipeline.warm_up", "false".to_owned()),
         (
             "store.url",
             format!("sqlite:{}", args.data.join("einthoven.db").display()),

@@ -41,6 +41,10 @@ pub struct Config {
     /// everything is acknowledged. Data that comes later starts with cold filters.
     #[serde(with = "humantime_serde")]
     pub silence: Duration,
+    /// Whether packets stay unacknowledged as long as a restart needs them to warm up on. Without it they
+    /// are acknowledged as soon as what was derived from them is durable, and after a crash the filters
+    /// start cold: beats of the seconds after may be missed.
+    pub warm_up: bool,
     /// After so long without data a device is dropped from memory, unless an alarm stands.
     #[serde(with = "humantime_serde")]
     pub forget_after: Duration,
@@ -52,6 +56,7 @@ impl Default for Config {
             shards: 0,
             offline_after: Duration::from_secs(10),
             silence: Duration::from_secs(30),
+            warm_up: true,
             forget_after: Duration::from_hours(24),
         }
     }

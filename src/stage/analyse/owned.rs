@@ -8,6 +8,9 @@ use crate::device::Device;
 use crate::live::{DeviceStatus, LatestTwelve, LiveBus, LiveEvent, to_thousandths};
 use crate::monitor::{Live, Monitor};
 
+/// How long a rate is shown after the beat that completed it: as long as no asystole is due.
+const RATE_SECONDS: f64 = 4.0;
+
 /// Who wears a device, and the limits that go with it.
 #[derive(Debug, Clone)]
 pub struct Wearer {
@@ -45,7 +48,14 @@ impl Owned {
             machine.resume(resume.durable_until, resume.standing.clone());
         }
         let monitor = Monitor::new(config.dsp.clone(), machine);
-        let device = Device::new(id, &config.resequence, &config.clock, monitor, resume);
+        let device = Device::new(
+            id,
+            &config.resequence,
+            &config.clock,
+            config.pipeline.warm_up,
+            monitor,
+            resume,
+        );
         Self {
             device,
             online: false,
@@ -128,6 +138,10 @@ impl Owned {
     /// How it is now.
     pub(super) fn status(&self, id: &DeviceId) -> DeviceStatus {
         let view = self.device.view();
+        // A rate that nothing has confirmed for long is no rate: during an asystole there is none.
+        let rate = self
+            .rate
+            .filter(|rate| view.seconds_after(rate.at) <= RATE_SECONDS);
         DeviceStatus {
             device: id.clone(),
             online: self.online,
@@ -137,8 +151,8 @@ impl Owned {
                 .layout()
                 .map(|layout| layout.iter().map(|spec| (spec.kind, spec.rate)).collect())
                 .unwrap_or_default(),
-            bpm: self.rate.map(|rate| rate.bpm),
-            rate_source: self.rate.map(|rate| rate.source),
+            bpm: rate.map(|rate| rate.bpm),
+            rate_source: rate.map(|rate| rate.source),
             quality: self.quality.clone(),
             battery_percent: self.device.battery_percent(),
             patient: self.patient.clone(),
