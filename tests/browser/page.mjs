@@ -130,7 +130,8 @@ async function run(page, problems) {
       if ((await row.count()) === 0) {
         return "cleared";
       }
-      const state = await row.getAttribute("data-state").catch(() => null);
+      // The row may go between the two questions: do not wait for it.
+      const state = await row.getAttribute("data-state", { timeout: 500 }).catch(() => null);
       return state === "acknowledged" ? state : null;
     });
     const stored = await api("GET", `/api/v1/alarms/${alarm}`);
