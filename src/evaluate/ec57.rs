@@ -11,7 +11,7 @@
 //!   the reference says so, test beats without a partner are tallied apart and are not errors,
 //!   for nobody knows what was there.
 //!
-//! Reference: ANSI/AAMI EC57:2012, 4.2 and 4.3. Differs in: sensitivity and positive predictivity
+//! Reference: ANSI/AAMI EC57, beat-by-beat comparison. Differs in: sensitivity and positive predictivity
 //! of classes are not derived yet, though [`Matrix`] holds what they need.
 
 use std::ops::{AddAssign, Range};

@@ -1,7 +1,6 @@
 //! The table of annotation codes.
 //!
-//! References: WFDB Applications Guide, annot(5) (codes and symbols); ANSI/AAMI EC57:2012, 3.2
-//! and 4.3.2 (beat classes).
+//! References: WFDB Applications Guide, annot(5) (codes and symbols); ANSI/AAMI EC57 (beat classes).
 
 use std::fmt;
 
