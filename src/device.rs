@@ -344,7 +344,7 @@ impl<A> Device<A> {
 #[cfg(test)]
 mod tests {
     use ecg::simulate::Scenario;
-    use ecg::{Lead, SampleRate};
+    use ecg::{AlarmEvent, AlarmId, AlarmKind, AlarmState, Condition, Lead, Priority, SampleRate};
 
     use super::*;
     use crate::wearable::Simulated;
@@ -362,6 +362,25 @@ mod tests {
         let monitor = Monitor::new(dsp::Config::default(), machine);
         let (resequence, clock) = Default::default();
         Device::new(id, &resequence, &clock, warm_up, monitor, resume)
+    }
+
+    fn resume(record: RecordId, durable_until: SampleIndex) -> Resume {
+        Resume {
+            device: record.device.clone(),
+            record,
+            durable_until,
+            ended: false,
+            anchor: Anchor {
+                index: SampleIndex(0),
+                utc: NOW,
+                hz: HZ as f64,
+            },
+            trend: None,
+            standing: Vec::new(),
+            missing_strips: Vec::new(),
+            limits: None,
+            patient: None,
+        }
     }
 
     fn packets(boot: u32, rate: f64) -> Vec<Packet> {
@@ -470,6 +489,35 @@ mod tests {
     }
 
     #[test]
+    fn a_strip_that_is_lost_holds_nothing() {
+        let record = RecordId {
+            device: "w".parse().unwrap(),
+            boot: BootId(1),
+        };
+        let raised = AlarmEvent {
+            alarm: AlarmId::new(&record, Condition::Asystole, SampleIndex(HZ)),
+            record: record.clone(),
+            condition: Condition::Asystole,
+            kind: AlarmKind::Physiological,
+            priority: Priority::High,
+            state: AlarmState::Active,
+            onset: SampleIndex(HZ),
+            at: SampleIndex(5 * HZ),
+            utc: NOW,
+            by: None,
+            evidence: String::new(),
+        };
+        let resume = Resume {
+            missing_strips: vec![raised],
+            ..resume(record, SampleIndex(8 * HZ))
+        };
+        let mut device = device(true, Some(resume));
+        // The packets before 10 s are gone, and with them the strip.
+        let released = play(&mut device, &packets(1, 250.0)[10..]).concat();
+        assert!(released.len() >= 25, "{released:?}");
+    }
+
+    #[test]
     fn a_restart_finds_what_no_restart_would_have_found() {
         let packets = packets(1, 250.0);
         let beats = |effects: &[Effects]| -> Vec<SampleIndex> {
@@ -487,19 +535,8 @@ mod tests {
         let whole = beats(&run(&mut device(true, None), &packets));
 
         let before = run(&mut device(true, None), &packets[..40]);
-        let mark = before.last().unwrap().batch.records.last().unwrap().clone();
-        let resume = Resume {
-            device: mark.record.device.clone(),
-            record: mark.record,
-            durable_until: mark.durable_until,
-            ended: false,
-            anchor: mark.anchor,
-            trend: None,
-            standing: Vec::new(),
-            missing_strips: Vec::new(),
-            limits: None,
-            patient: None,
-        };
+        let mark = before.last().unwrap().batch.records.last().unwrap();
+        let resume = resume(mark.record.clone(), mark.durable_until);
         // What the ack contract leaves with the broker.
         let after = run(&mut device(true, Some(resume)), &packets[18..]);
         assert_eq!([beats(&before), beats(&after)].concat(), whole);

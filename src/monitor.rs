@@ -212,7 +212,6 @@ impl Monitor {
         let Some(open) = &mut self.open else { return };
         open.chain.gap(gap, &mut self.outputs);
         self.absorb(effects);
-        self.cut_strips(true, effects);
         let Some(open) = &mut self.open else { return };
         self.machine.gap(gap);
         self.machine.decided(gap.end, &mut self.events);
@@ -222,6 +221,8 @@ impl Monitor {
         }
         open.decided = gap.end;
         self.take_events(effects);
+        // The next block overwrites what is before the gap.
+        self.cut_strips(true, effects);
         self.progress(seen, false, effects);
     }
 
@@ -342,7 +343,8 @@ impl Monitor {
                     });
                     false
                 }
-                None => !last,
+                // What the trace has passed without keeping it will not come any more.
+                None => !last && chain.trace_end() < end,
             }
         });
     }
