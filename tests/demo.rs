@@ -32,6 +32,13 @@ fn the_demo_shows_live_devices_and_raises_the_asystole() {
     assert_eq!(alarm["state"], "active", "{alarm}");
     let id = alarm["id"].as_str().unwrap();
 
+    // Its onset is the last beat, four seconds before.
+    let detail = service.json(&format!("/api/v1/alarms/{id}"));
+    let instant =
+        |key: &str| einthoven::wall::parse_rfc3339(detail[key].as_str().unwrap()).unwrap();
+    let seconds = instant("raised").seconds_since(instant("onset"));
+    assert!((3.9..=4.1).contains(&seconds), "{detail}");
+
     // In the metrics.
     let labels = [
         "condition=\"asystole\"",

@@ -412,3 +412,30 @@ fn a_real_record_is_the_same_online_shuffled_killed_and_offline() {
         &twin,
     );
 }
+
+/// Runs only where the recordings are; prints a line where they are not.
+#[test]
+fn a_real_record_with_alarms_is_the_same_after_kills() {
+    let Some(mitdb) = recordings("mitdb") else {
+        return;
+    };
+    let servers = servers();
+    let record = mitdb.join("201");
+    let twin = offline(&record);
+    assert!(twin.events.len() > 10, "{}", twin.events.len());
+
+    let service = Service::run(
+        servers.dir.path(),
+        &servers.broker,
+        &servers.database,
+        SETTINGS,
+    );
+    let found = online(&record, &service, &servers, "whole", &["--speed", "60"]);
+    expect_same(&found, &twin);
+    assert!(service.interrupt().success());
+    let found = killed(&record, &servers, "killed", "60", &[400.0, 1100.0]);
+    expect_same(&found, &twin);
+    let whole = strips(&servers.database, "whole");
+    assert!(whole.len() > 5, "{}", whole.len());
+    assert_eq!(strips(&servers.database, "killed"), whole);
+}

@@ -15,7 +15,7 @@ use super::error::Error;
 use super::{Running, Service, json};
 use crate::live::DeviceStatus;
 use crate::stage::analyse::Wearer;
-use crate::wall::{parse_rfc3339, utc};
+use crate::wall::{parse_rfc3339, rfc3339, utc};
 
 type Answer<T> = Result<Json<T>, Error>;
 type Shared = State<Arc<Service>>;
@@ -308,18 +308,25 @@ pub(super) async fn alarm(
     State(service): Shared,
     Path(id): Path<String>,
 ) -> Answer<json::AlarmDetail> {
-    let (row, events) = find_alarm(service.running()?, alarm_id(&id)?).await?;
+    let running = service.running()?;
+    let (row, events) = find_alarm(running, alarm_id(&id)?).await?;
+    let records = running.store.records(&row.record.device).await?;
+    let onset = records
+        .iter()
+        .find(|known| known.record == row.record)
+        .map(|known| rfc3339(known.anchor.utc(row.onset)));
     let events = events
         .into_iter()
         .map(|event| json::AlarmStep {
             state: event.state.name(),
-            at: crate::wall::rfc3339(event.utc),
+            at: rfc3339(event.utc),
             by: event.by,
             evidence: event.evidence,
         })
         .collect();
     Ok(Json(json::AlarmDetail {
         alarm: json::Alarm::new(&row),
+        onset,
         events,
     }))
 }

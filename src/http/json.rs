@@ -191,6 +191,9 @@ impl Alarm {
 pub(super) struct AlarmDetail {
     #[serde(flatten)]
     pub(super) alarm: Alarm,
+    /// Estimated instant at which the condition began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) onset: Option<String>,
     pub(super) events: Vec<AlarmStep>,
 }
 
