@@ -157,7 +157,7 @@ async fn run_pipeline(
         known,
         Arc::clone(&service.metrics),
         service.live.clone(),
-        shutdown.clone(),
+        shutdown,
     )?;
     let running = Running {
         store,
@@ -172,9 +172,11 @@ async fn run_pipeline(
     let mut refresh = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            why = pipeline.failed(), if !shutdown.is_cancelled() => return Err(Error::Failed(why)),
-            _ = refresh.tick() => service.metrics.observe_broker(&broker),
+            // First, for after it tasks may end.
+            biased;
             () = shutdown.cancelled() => break,
+            why = pipeline.failed() => return Err(Error::Failed(why)),
+            _ = refresh.tick() => service.metrics.observe_broker(&broker),
         }
     }
     tracing::info!("stopping");

@@ -112,7 +112,8 @@ impl Config {
                 .map_err(|error| explain(&error))
         };
         // Each layer is tried as it is added, so that an error can name the layer it came in with.
-        // What settings must agree with each other is checked when all are there.
+        // Settings that must agree with each other are checked when all are there.
+        let mut file_problem = None;
         if let Some(path) = file {
             let refuse = |reason| Error::File {
                 path: path.display().to_string(),
@@ -120,7 +121,8 @@ impl Config {
             };
             let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
             layers = layers.add_source(File::from_str(&text, Toml));
-            settings(&layers).map_err(refuse)?;
+            let so_far = settings(&layers).map_err(refuse)?.check().err();
+            file_problem = so_far.map(|problem| (problem.clone(), refuse(problem)));
         }
         for (name, value) in environment {
             let Some(key) = name.strip_prefix(PREFIX) else {
@@ -138,7 +140,12 @@ impl Config {
                 .set_override(*key, value.clone())
                 .map_err(|error| Error::Key(format!("{key}: {}", explain(&error))))?;
         }
-        settings(&layers).and_then(Self::check).map_err(Error::Key)
+        let refuse = |problem| match file_problem {
+            // It came in with the file, and nothing after it has mended it.
+            Some((known, error)) if known == problem => error,
+            _ => Error::Key(problem),
+        };
+        settings(&layers).and_then(Self::check).map_err(refuse)
     }
 
     /// Checks what the types cannot: ranges, and settings that belong together.

@@ -130,7 +130,7 @@ impl Pipeline {
         known: Known,
         metrics: Arc<Metrics>,
         live: LiveBus,
-        shutdown: CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Result<Self, Error> {
         let pool = pool(&config)?;
         let n_shards = or_cores(config.pipeline.shards);
@@ -177,7 +177,13 @@ impl Pipeline {
         // 1. MQTT client -> route
         let (delivered, deliveries) = mpsc::channel(DELIVERIES);
         let broker = Arc::new(ingest::mqtt::Monitor::default());
-        let mqtt = ingest::mqtt::run(mqtt_config, delivered, Arc::clone(&broker), shutdown);
+        let mqtt = ingest::mqtt::run(
+            mqtt_config,
+            delivered,
+            Arc::clone(&broker),
+            // Its own end, should it fail, is not the service's.
+            shutdown.child_token(),
+        );
         let mqtt = tokio::spawn(mqtt);
 
         // 2. route -> shards -> persist
