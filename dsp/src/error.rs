@@ -40,6 +40,9 @@ pub enum Error {
         /// The highest value accepted.
         high: f64,
     },
+    /// Weights of a network that are not as many as it has, or not finite.
+    #[error("the weights do not fit the network")]
+    Weights,
     /// A window rate that is no sampling rate.
     #[error(transparent)]
     Domain(#[from] ecg::Error),

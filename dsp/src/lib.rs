@@ -34,6 +34,7 @@ mod chain;
 mod config;
 mod crest;
 mod decision;
+pub mod delineate;
 mod envelope;
 mod error;
 pub mod filter;

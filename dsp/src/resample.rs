@@ -87,7 +87,7 @@ impl ResamplePlan {
 }
 
 /// Resamples one signal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Resampler {
     plan: Arc<ResamplePlan>,
     history: Vec<f32>,
