@@ -124,6 +124,8 @@ struct AnnotateArgs {
 enum EvaluateCommand {
     /// Beat detection against .atr files, by the rules of EC57
     Qrs(QrsArgs),
+    /// P, QRS and T against one annotation file per lead, as in LUDB
+    Delineate(DelineateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +141,20 @@ struct QrsArgs {
     /// Seconds at the start of each record that are not scored
     #[arg(long, default_value_t = 300.0, value_name = "S")]
     skip: f64,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct DelineateArgs {
+    /// A folder of WFDB records with an annotation file per lead (.i, .ii ... .v6), or the one above it
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Weights in place of the built-in ones, such as those of a cross-validation
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -176,6 +192,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Annotate(args) => annotate::run(&args),
         Command::Evaluate(EvaluateCommand::Qrs(args)) => evaluate::qrs(&args),
+        Command::Evaluate(EvaluateCommand::Delineate(args)) => evaluate::delineate(&args),
         Command::Migrate(args) => service::migrate(&args),
         Command::CheckConfig(args) => service::check_config(&args),
     };

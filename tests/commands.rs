@@ -168,3 +168,31 @@ fn beats_of_real_records_score_as_documented() {
     assert!(gross["ppv"].as_f64().unwrap() >= 99.3, "{gross}");
     assert!(gross["tp"].as_u64().unwrap() > 40_000, "{gross}");
 }
+
+/// Runs only where the recordings are; prints a line where they are not.
+#[test]
+fn waves_of_real_records_are_delineated_as_documented() {
+    let Some(ludb) = recordings("ludb") else {
+        return;
+    };
+    let output = succeed(
+        einthoven()
+            .args(["evaluate", "delineate", "--json"])
+            .arg(ludb),
+    );
+    let score: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(score["task"], "delineate");
+    assert!(score["per_lead"]["V6"]["qrs"].is_object(), "{score}");
+    for (wave, least, onset_sd, offset_sd) in [
+        ("p", 97.0, 11.0, 10.0),
+        ("qrs", 99.0, 7.0, 8.0),
+        ("t", 99.0, 16.0, 15.0),
+    ] {
+        let figures = &score[wave];
+        let figure = |key: &str| figures[key].as_f64().unwrap();
+        assert!(figure("se") >= least, "{wave}: {figures}");
+        assert!(figure("ppv") >= least, "{wave}: {figures}");
+        assert!(figure("onset_sd_ms") <= onset_sd, "{wave}: {figures}");
+        assert!(figure("offset_sd_ms") <= offset_sd, "{wave}: {figures}");
+    }
+}

@@ -1,6 +1,9 @@
 //! `evaluate`: scores of the chain against reference annotations.
 
-use super::{Failure, QrsArgs};
+use color_eyre::eyre::WrapErr as _;
+
+use super::{DelineateArgs, Failure, QrsArgs};
+use crate::evaluate::delineate as delineation;
 use crate::evaluate::qrs as scores;
 
 /// Scores beat detection on every record of a folder.
@@ -11,6 +14,26 @@ pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
         skip_seconds: args.skip,
     };
     let report = scores::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
+    #[expect(clippy::print_stdout, reason = "the command's purpose")]
+    {
+        if args.json {
+            println!("{}", report.to_json());
+        } else {
+            print!("{report}");
+        }
+    }
+    Ok(())
+}
+
+/// Scores delineation on every lead of every record of a folder.
+pub(super) fn delineate(args: &DelineateArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let weights = args.weights.as_deref();
+    let weights = weights
+        .map(|path| std::fs::read(path).wrap_err_with(|| path.display().to_string()))
+        .transpose()?;
+    let report = delineation::run(&args.dir, &config.dsp, weights.as_deref())
+        .map_err(color_eyre::Report::from)?;
     #[expect(clippy::print_stdout, reason = "the command's purpose")]
     {
         if args.json {
