@@ -12,6 +12,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::evaluate::qrs::Channel;
+
 /// Exit codes, so that a supervisor can tell what to do.
 pub mod exit {
     /// Settings or arguments that cannot be used: starting again will not help.
@@ -135,12 +137,26 @@ struct QrsArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Which signal of each record to detect on, by position
-    #[arg(long, default_value_t = 0)]
-    channel: usize,
+    /// Which signal of each record to look for beats in, by position from 0, or "all" ECG leads
+    #[arg(long, default_value = "0")]
+    channel: Channel,
     /// Seconds at the start of each record that are not scored
     #[arg(long, default_value_t = 300.0, value_name = "S")]
     skip: f64,
+    /// Add the noise of this WFDB record to the first signal, two minutes in four, and score those apart
+    #[arg(long, value_name = "RECORD", requires = "snr")]
+    noise: Option<PathBuf>,
+    /// Signal-to-noise ratio of the noisy minutes, dB
+    #[arg(
+        long,
+        value_name = "DB",
+        requires = "noise",
+        allow_negative_numbers = true
+    )]
+    snr: Option<f64>,
+    /// Score NAME.EXT beside each record, the beats of another detector, in place of our own
+    #[arg(long, value_name = "EXT")]
+    annotator: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
 }

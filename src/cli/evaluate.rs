@@ -4,14 +4,21 @@ use color_eyre::eyre::WrapErr as _;
 
 use super::{DelineateArgs, Failure, QrsArgs};
 use crate::evaluate::delineate as delineation;
+use crate::evaluate::noise::Noise;
 use crate::evaluate::qrs as scores;
 
 /// Scores beat detection on every record of a folder.
 pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
+    let noise = args.noise.as_deref().zip(args.snr);
+    let noise = noise.map(|(file, snr)| Noise::read(file, &args.dir, snr));
     let options = scores::Options {
         channel: args.channel,
         skip_seconds: args.skip,
+        noise: noise
+            .transpose()
+            .map_err(|reason| Failure::usage(color_eyre::Report::msg(reason)))?,
+        annotator: args.annotator.clone(),
     };
     let report = scores::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
     #[expect(clippy::print_stdout, reason = "the command's purpose")]

@@ -137,6 +137,11 @@ impl Counts {
     pub fn ppv(&self) -> Option<f64> {
         percent(self.tp, self.tp + self.fp)
     }
+
+    /// Their harmonic mean F1, percent; `None` where there was neither a beat nor a mark.
+    pub fn f1(&self) -> Option<f64> {
+        percent(2 * self.tp, 2 * self.tp + self.fn_ + self.fp)
+    }
 }
 
 impl AddAssign for Counts {
@@ -178,8 +183,20 @@ pub fn compare(
     end: SampleIndex,
     config: &Config,
 ) -> Matrix {
+    compare_where(reference, test, rate, end, config, |_| true)
+}
+
+/// The same, counting only what is at `seconds` for which `part` is true.
+pub fn compare_where(
+    reference: &Labels,
+    test: &Labels,
+    rate: SampleRate,
+    end: SampleIndex,
+    config: &Config,
+    part: impl Fn(f64) -> bool,
+) -> Matrix {
     let start = SampleIndex(rate.count(config.start).0);
-    let counted = |at: SampleIndex| at >= start && at < end;
+    let counted = |at: SampleIndex| at >= start && at < end && part(at.0 as f64 / rate.hz());
     let outside_flutter = |beat: &&Beat| !covers(&reference.flutter, beat.r_peak);
     let labelled: Vec<&Beat> = reference.beats.iter().filter(outside_flutter).collect();
     let marked: Vec<&Beat> = test.beats.iter().collect();

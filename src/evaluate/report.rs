@@ -12,7 +12,8 @@ use serde::{Serialize, Serializer};
 use super::ec57::Counts;
 
 /// The counts of every record of a task. Its JSON is
-/// `{"task", "records", "gross", "average", "per_record", "excluded"}`, Se and +P in percent.
+/// `{"task", "records", "gross", "average", "per_record", "excluded"}`, Se, +P and F1 in percent. In a
+/// noise stress test `gross`, `average` and each record have the same of the noisy minutes in `noisy`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The name of the task.
@@ -30,6 +31,8 @@ pub struct RecordScore {
     pub record: String,
     /// Its counts.
     pub counts: Counts,
+    /// Those of the noisy minutes alone, in a noise stress test.
+    pub noisy: Option<Counts>,
 }
 
 /// A record that was left out.
@@ -48,6 +51,8 @@ pub struct Average {
     pub se: Option<f64>,
     /// Mean positive predictivity.
     pub ppv: Option<f64>,
+    /// Mean F1.
+    pub f1: Option<f64>,
 }
 
 impl Report {
@@ -61,10 +66,11 @@ impl Report {
     }
 
     /// Adds a record.
-    pub fn push(&mut self, record: impl Into<String>, counts: Counts) {
+    pub fn push(&mut self, record: impl Into<String>, counts: Counts, noisy: Option<Counts>) {
         self.per_record.push(RecordScore {
             record: record.into(),
             counts,
+            noisy,
         });
     }
 
@@ -84,26 +90,40 @@ impl Report {
 
     /// The sum over all records.
     pub fn gross(&self) -> Counts {
-        let mut gross = Counts::default();
-        for score in &self.per_record {
-            gross += score.counts;
-        }
-        gross
+        sum(self.per_record.iter().map(|score| score.counts))
     }
 
     /// The means over all records.
     pub fn average(&self) -> Average {
+        Average::of(self.per_record.iter().map(|score| score.counts))
+    }
+
+    /// The sum and the means over the noisy minutes of all records, in a noise stress test.
+    pub fn noisy(&self) -> Option<(Counts, Average)> {
+        let noisy = || self.per_record.iter().filter_map(|score| score.noisy);
+        noisy().next()?;
+        Some((sum(noisy()), Average::of(noisy())))
+    }
+}
+
+fn sum(counts: impl Iterator<Item = Counts>) -> Counts {
+    counts.fold(Counts::default(), |mut sum, counts| {
+        sum += counts;
+        sum
+    })
+}
+
+impl Average {
+    fn of(counts: impl Iterator<Item = Counts>) -> Self {
+        let counts: Vec<Counts> = counts.collect();
         let mean = |statistic: fn(&Counts) -> Option<f64>| {
-            let values: Vec<f64> = self
-                .per_record
-                .iter()
-                .filter_map(|score| statistic(&score.counts))
-                .collect();
+            let values: Vec<f64> = counts.iter().filter_map(statistic).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
-        Average {
+        Self {
             se: mean(Counts::se),
             ppv: mean(Counts::ppv),
+            f1: mean(Counts::f1),
         }
     }
 }
@@ -113,13 +133,19 @@ impl Serialize for Report {
         let mut report = serializer.serialize_struct("Report", 6)?;
         report.serialize_field("task", &self.task)?;
         report.serialize_field("records", &self.per_record.len())?;
-        report.serialize_field("gross", &Statistics::of(None, self.gross()))?;
-        report.serialize_field("average", &self.average())?;
-        let per_record: Vec<Statistics<'_>> = self
-            .per_record
-            .iter()
-            .map(|score| Statistics::of(Some(&score.record), score.counts))
-            .collect();
+        let noisy = self.noisy();
+        let gross = Statistics::of(self.gross());
+        let average = Means {
+            whole: self.average(),
+            noisy: noisy.map(|(_, average)| average),
+        };
+        report.serialize_field("gross", &gross.with(noisy.map(|(gross, _)| gross)))?;
+        report.serialize_field("average", &average)?;
+        let of = |score: &RecordScore| RecordStatistics {
+            record: score.record.clone(),
+            statistics: Statistics::of(score.counts).with(score.noisy),
+        };
+        let per_record: Vec<RecordStatistics> = self.per_record.iter().map(of).collect();
         report.serialize_field("per_record", &per_record)?;
         report.serialize_field("excluded", &self.excluded)?;
         report.end()
@@ -128,11 +154,10 @@ impl Serialize for Report {
 
 /// [`Counts`] as they stand in JSON.
 #[derive(Serialize)]
-struct Statistics<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<&'a str>,
+struct Statistics {
     se: Option<f64>,
     ppv: Option<f64>,
+    f1: Option<f64>,
     tp: u64,
     #[serde(rename = "fn")]
     fn_: u64,
@@ -140,20 +165,45 @@ struct Statistics<'a> {
     missed_in_shutdown: u64,
     extra_in_unreadable: u64,
     shutdown_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noisy: Option<Box<Statistics>>,
 }
 
-impl<'a> Statistics<'a> {
-    fn of(record: Option<&'a str>, counts: Counts) -> Self {
+#[derive(Serialize)]
+struct RecordStatistics {
+    record: String,
+    #[serde(flatten)]
+    statistics: Statistics,
+}
+
+#[derive(Serialize)]
+struct Means {
+    #[serde(flatten)]
+    whole: Average,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noisy: Option<Average>,
+}
+
+impl Statistics {
+    fn of(counts: Counts) -> Self {
         Self {
-            record,
             se: counts.se(),
             ppv: counts.ppv(),
+            f1: counts.f1(),
             tp: counts.tp,
             fn_: counts.fn_,
             fp: counts.fp,
             missed_in_shutdown: counts.missed_in_shutdown,
             extra_in_unreadable: counts.extra_in_unreadable,
             shutdown_seconds: counts.shutdown_seconds,
+            noisy: None,
+        }
+    }
+
+    fn with(self, noisy: Option<Counts>) -> Self {
+        Self {
+            noisy: noisy.map(|counts| Box::new(Self::of(counts))),
+            ..self
         }
     }
 }
@@ -168,15 +218,16 @@ impl fmt::Display for Report {
         let width = names.max().unwrap_or(0).max("average".len());
         writeln!(
             f,
-            "{:width$} {:>7} {:>7} {:>8} {:>7} {:>7} {:>10}",
-            self.task, "Se", "+P", "TP", "FN", "FP", "shutdown s"
+            "{:width$} {:>7} {:>7} {:>7} {:>8} {:>7} {:>7} {:>10}",
+            self.task, "Se", "+P", "F1", "TP", "FN", "FP", "shutdown s"
         )?;
-        let mut row = |name: &str, counts: &Counts| {
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, counts: &Counts| {
             writeln!(
                 f,
-                "{name:width$} {} {} {:>8} {:>7} {:>7} {:>10.1}",
+                "{name:width$} {} {} {} {:>8} {:>7} {:>7} {:>10.1}",
                 column(counts.se()),
                 column(counts.ppv()),
+                column(counts.f1()),
                 counts.tp,
                 counts.fn_,
                 counts.fp,
@@ -184,17 +235,30 @@ impl fmt::Display for Report {
             )
         };
         for score in &self.per_record {
-            row(&score.record, &score.counts)?;
+            row(f, &score.record, &score.counts)?;
         }
-        row("gross", &self.gross())?;
-        let average = self.average();
-        writeln!(
-            f,
-            "{:width$} {} {}",
-            "average",
-            column(average.se),
-            column(average.ppv)
-        )?;
+        row(f, "gross", &self.gross())?;
+        let means = |f: &mut fmt::Formatter<'_>, average: Average| {
+            writeln!(
+                f,
+                "{:width$} {} {} {}",
+                "average",
+                column(average.se),
+                column(average.ppv),
+                column(average.f1)
+            )
+        };
+        means(f, self.average())?;
+        if let Some((gross, average)) = self.noisy() {
+            writeln!(f, "noisy minutes")?;
+            for score in &self.per_record {
+                if let Some(noisy) = &score.noisy {
+                    row(f, &score.record, noisy)?;
+                }
+            }
+            row(f, "gross", &gross)?;
+            means(f, average)?;
+        }
         write!(f, "{} records", self.per_record.len())?;
         for excluded in &self.excluded {
             write!(f, "\nwithout {}: {}", excluded.record, excluded.reason)?;
@@ -223,9 +287,9 @@ mod tests {
 
     fn report() -> Report {
         let mut report = Report::new("qrs");
-        report.push("100", counts(90, 10, 0));
-        report.push("silent", counts(0, 0, 0));
-        report.push("101", counts(1, 1, 3));
+        report.push("100", counts(90, 10, 0), None);
+        report.push("silent", counts(0, 0, 0), None);
+        report.push("101", counts(1, 1, 3), None);
         report.exclude("102", "no reference annotations");
         report
     }
@@ -256,19 +320,35 @@ mod tests {
     }
 
     #[test]
+    fn the_noisy_minutes_stand_apart() {
+        assert_eq!(report().noisy(), None);
+        let mut report = report();
+        report.push("103", counts(10, 0, 0), Some(counts(3, 1, 1)));
+        let value: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(value["gross"]["tp"], 101);
+        assert_eq!(value["gross"]["noisy"]["f1"], 75.0);
+        assert_eq!(value["average"]["noisy"]["se"], 75.0);
+        assert_eq!(value["per_record"][3]["noisy"]["tp"], 3);
+        assert!(value["per_record"][0].get("noisy").is_none());
+        let table = report.to_string();
+        let noisy = table.split_once("noisy minutes\n").unwrap().1;
+        assert!(noisy.starts_with("103       75.00   75.00   75.00        3       1       1"));
+    }
+
+    #[test]
     fn a_table_for_people() {
         let table = report().to_string();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 8);
         assert_eq!(
             lines[1],
-            "100       90.00  100.00       90      10       0        0.0"
+            "100       90.00  100.00   94.74       90      10       0        0.0"
         );
         assert_eq!(
             lines[2],
-            "silent        -       -        0       0       0        0.0"
+            "silent        -       -       -        0       0       0        0.0"
         );
-        assert_eq!(lines[5], "average   70.00   62.50");
+        assert_eq!(lines[5], "average   70.00   62.50   64.04");
         assert_eq!(lines[7], "without 102: no reference annotations");
     }
 }
