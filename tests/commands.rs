@@ -171,6 +171,79 @@ fn beats_of_real_records_score_as_documented() {
 
 /// Runs only where the recordings are; prints a line where they are not.
 #[test]
+fn beats_of_real_records_are_found_under_recorded_noise() {
+    let (Some(mitdb), Some(nstdb)) = (recordings("mitdb"), recordings("nstdb")) else {
+        return;
+    };
+    let evaluate = |channel: &str, snr: &str| {
+        let output = succeed(
+            einthoven()
+                .args(["evaluate", "qrs", "--json", "--channel", channel])
+                .args(["--snr", snr, "--noise"])
+                .arg(nstdb.join("118e06"))
+                .arg(&mitdb),
+        );
+        let score: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(score["excluded"], serde_json::json!([]));
+        let gross = &score["gross"];
+        // half of the counted minutes are noisy
+        let beats = |of: &Value| of["tp"].as_f64().unwrap() + of["fn"].as_f64().unwrap();
+        let share = beats(&gross["noisy"]) / beats(gross);
+        assert!((share - 0.53).abs() < 0.03, "{gross}");
+        gross["noisy"]["f1"].as_f64().unwrap()
+    };
+    let (much, some, none) = (evaluate("0", "6"), evaluate("0", "12"), evaluate("0", "60"));
+    assert!(
+        none >= 99.3 && some >= 94.0 && much >= 80.0,
+        "{some} {much}"
+    );
+    assert!(none > some && some > much, "{none} {some} {much}");
+}
+
+/// The annotation files of another detector are scored like our own beats.
+#[test]
+fn annotation_files_are_scored_in_place_of_the_chain() {
+    let Some(mitdb) = recordings("mitdb") else {
+        return;
+    };
+    let evaluate = |annotator: &str| {
+        let mut command = einthoven();
+        let arguments = ["evaluate", "qrs", "--json", "--annotator", annotator];
+        let output = succeed(command.args(arguments).arg(&mitdb));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let gross = &evaluate("atr")["gross"];
+    assert_eq!((&gross["se"], &gross["f1"]), (&100.0.into(), &100.0.into()));
+    let none = evaluate("xqrs");
+    assert_eq!(none["records"], 0);
+    let reason = none["excluded"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("no .xqrs file"), "{reason}");
+}
+
+#[test]
+fn noise_that_cannot_be_used_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let header = "e 1 100 1000\ne.dat 16 200 11 0 0 0 0 II\n";
+    std::fs::write(dir.path().join("e.dat"), [0; 2000]).unwrap();
+    for (comment, expected) in [
+        ("", "no noise"),
+        (
+            "# Created by `nst' from records 118 and em (SNR = 6 dB)\n",
+            "118",
+        ),
+    ] {
+        std::fs::write(dir.path().join("e.hea"), format!("{header}{comment}")).unwrap();
+        let mut command = einthoven();
+        command.args(["evaluate", "qrs", "--snr", "6", "--noise"]);
+        let output = command.arg(dir.path().join("e")).arg(dir.path()).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    }
+}
+
+/// Runs only where the recordings are; prints a line where they are not.
+#[test]
 fn waves_of_real_records_are_delineated_as_documented() {
     let Some(ludb) = recordings("ludb") else {
         return;

@@ -3,7 +3,7 @@
 //! After the first five minutes two minutes with noise and two without alternate; what counts is
 //! how beats are found in the minutes with noise. The noise comes from a WFDB record:
 //!
-//! * **A record that `nst` made** (its header says "Created by `nst' from records C and N (SNR = x dB)",
+//! * **A record that `nst` made** (its header says that, "from records C and N (SNR = x dB)",
 //!   as those of the MIT-BIH noise stress database do): the noise is what it has more than record C.
 //!   The noise in it counts as x dB by `nst`'s own word, and is scaled with the QRS amplitudes of the two
 //!   records and the difference of the two ratios.
