@@ -4,9 +4,10 @@
 //! is a plain struct with `push`: **no clock, no I/O, no randomness, no locks**. Signal code
 //! cannot fail once it is built: what can be refused is refused by [`Chain::new`].
 //!
-//! There are two ways through the filters. Detection wants the least delay: causal recursive sections
-//! with f64 state. What is drawn and shown to models can wait a second: linear phase, 0.5 to 40 Hz, delay
-//! compensated, so that waves keep their shape.
+//! There are three ways through the filters. Detection wants the least delay: causal recursive sections
+//! with f64 state. What is drawn and shown to models can wait a second: linear phase, 0.67 to 43 Hz, delay
+//! compensated, so that waves keep their shape. What ST levels are measured on keeps its level as well:
+//! [`diagnostic`], 0.05 to 150 Hz. `docs/filters.md` has the measured responses.
 //!
 //! ```
 //! use dsp::{Chain, Config, Output};
@@ -35,6 +36,7 @@ mod config;
 mod crest;
 mod decision;
 pub mod delineate;
+pub mod diagnostic;
 mod envelope;
 mod error;
 pub mod filter;

@@ -218,20 +218,30 @@ fn half_at(ratio: f32, power: i32) -> f32 {
 
 /// The index of the first sample of a second.
 pub(crate) fn boundary(second: u64, rate: SampleRate) -> u64 {
-    rate.count(second as f64).0
+    boundary_of(second, 1.0, rate)
 }
 
 /// The second that holds a sample.
 pub(crate) fn second_of(index: u64, rate: SampleRate) -> u64 {
+    part_of(index, 1.0, rate)
+}
+
+/// The index of the first sample of a part of the record, where parts are `seconds` long.
+pub(crate) fn boundary_of(part: u64, seconds: f64, rate: SampleRate) -> u64 {
+    rate.count(part as f64 * seconds).0
+}
+
+/// The part that holds a sample.
+pub(crate) fn part_of(index: u64, seconds: f64, rate: SampleRate) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "float to integer casts saturate, which is what a position wants"
     )]
-    let near = (index as f64 / rate.hz()) as u64;
-    if boundary(near + 1, rate) <= index {
+    let near = (index as f64 / (rate.hz() * seconds)) as u64;
+    if boundary_of(near + 1, seconds, rate) <= index {
         near + 1
-    } else if boundary(near, rate) > index {
+    } else if boundary_of(near, seconds, rate) > index {
         near.saturating_sub(1)
     } else {
         near

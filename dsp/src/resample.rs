@@ -212,7 +212,7 @@ impl Resampler {
 }
 
 /// Eight partial sums in a fixed order: fast, and the same bits every time.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
     for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
         for k in 0..8 {
@@ -222,7 +222,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     (sums[0] + sums[4]) + (sums[1] + sums[5]) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
 }
 
-fn sinc(x: f64) -> f64 {
+pub(crate) fn sinc(x: f64) -> f64 {
     if x.abs() < 1e-12 {
         1.0
     } else {
@@ -231,7 +231,7 @@ fn sinc(x: f64) -> f64 {
 }
 
 /// The Kaiser window for 50 dB, over -1 to 1.
-fn kaiser(x: f64) -> f64 {
+pub(crate) fn kaiser(x: f64) -> f64 {
     const BETA: f64 = 4.55;
     if x.abs() > 1.0 {
         return 0.0;
