@@ -18,20 +18,19 @@
 pub mod annotation;
 mod edf;
 mod error;
+mod files;
 mod format;
 mod header;
 mod player;
 mod wfdb;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ecg::{Lead, SignalKind, Utc};
 
-pub use error::Error;
-use error::Fault;
+pub use error::{Error, Fault};
+pub use files::{Disk, Files, Source};
 pub use player::{AduBlock, AduSignal, PassedOver, PlayedSignal, Player};
 
 /// A recording: every signal of it, in adu, over the same span of time.
@@ -126,16 +125,24 @@ impl Record {
     /// not supported (discontinuous EDF+, compressed signals, segments of different layout), or
     /// is larger than [`Record::MAX_SAMPLES`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
+        Self::open_in(&Disk, path.as_ref(), Self::MAX_SAMPLES)
+    }
+
+    /// Like [`open`](Self::open), from any `files`, reading at most `max_samples` of all signals
+    /// together.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(files: &dyn Files, path: &Path, max_samples: u64) -> Result<Self, Error> {
         let stem = record_path(path);
         let header = with_suffix(&stem, "hea");
         let plain = with_suffix(&stem, "edf");
         if has_extension(path, "edf") {
-            edf::open(path)
-        } else if !header.exists() && plain.exists() {
-            edf::open(&plain)
+            edf::open(files, path, max_samples)
+        } else if !files.exists(&header) && files.exists(&plain) {
+            edf::open(files, &plain, max_samples)
         } else {
-            wfdb::open(&header)
+            wfdb::Reader { files, max_samples }.open(&header)
         }
     }
 }
@@ -190,47 +197,6 @@ fn name_of(path: &Path) -> String {
     record_path(path)
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
-
-/// A whole small file, for those that are parsed at once.
-fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let (mut file, length) = open_file(path)?;
-    if length > limit {
-        return Err(Error::TooLarge {
-            path: path.to_owned(),
-            what: "bytes",
-            value: length,
-            limit,
-        });
-    }
-    read_bytes(&mut file, path, length)
-}
-
-/// The file at `path` and its length; what is no regular file has no length to trust.
-fn open_file(path: &Path) -> Result<(File, u64), Error> {
-    let unreadable = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    // Asked before opening: opening a pipe waits for a writer.
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(Fault::malformed("not a regular file").at(path));
-    }
-    Ok((File::open(path).map_err(unreadable)?, metadata.len()))
-}
-
-/// The next `count` bytes, of which the caller knows that the file holds them, or fewer if the
-/// file shrinks meanwhile.
-fn read_bytes(file: &mut File, path: &Path, count: u64) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    file.take(count)
-        .read_to_end(&mut bytes)
-        .map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-    Ok(bytes)
 }
 
 /// What a signal is, by its name in a file.

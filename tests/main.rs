@@ -3,7 +3,8 @@
 //! * [`demo`]: the first run of a newcomer, and the page in a browser;
 //! * [`twin`]: the service against its offline twin, with a bad link and with SIGKILL;
 //! * [`bad_input`]: what must not hurt;
-//! * [`commands`]: the command line by itself.
+//! * [`commands`]: the command line by itself;
+//! * [`hostile`]: files and packets that a fuzzer found worth keeping.
 //!
 //! `tests/run` provides the servers; see its comment.
 
@@ -19,5 +20,6 @@
 mod bad_input;
 mod commands;
 mod demo;
+mod hostile;
 mod support;
 mod twin;

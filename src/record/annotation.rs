@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use ecg::SampleIndex;
 
 use super::error::{Error, Fault};
-use super::{read_up_to, record_path, with_suffix};
+use super::files::{Disk, read_up_to};
+use super::{record_path, with_suffix};
 
 pub use code::AnnotationCode;
 
@@ -93,8 +94,24 @@ impl Annotations {
     /// # Errors
     /// Where it cannot be read or is no annotation file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = read_up_to(path, MAX_BYTES)?;
-        decode(&bytes).map_err(|fault| fault.at(path))
+        let bytes = read_up_to(&Disk, path, MAX_BYTES)?;
+        Self::parse(&bytes).map_err(|fault| fault.at(path))
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// Where they are no annotation file.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        decode(bytes)
+    }
+
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// For a position over 2^31 - 1 or a text over 255 bytes.
+    pub fn encode(&self) -> Result<Vec<u8>, Fault> {
+        encode(self)
     }
 
     /// Writes the file at `path`, replacing one that is there.
@@ -102,7 +119,7 @@ impl Annotations {
     /// # Errors
     /// Where it cannot be written, and for a position over 2^31 - 1 or a text over 255 bytes.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let bytes = encode(self).map_err(|fault| fault.at(path))?;
+        let bytes = self.encode().map_err(|fault| fault.at(path))?;
         std::fs::write(path, bytes).map_err(|source| Error::Write {
             path: path.to_owned(),
             source,

@@ -14,34 +14,35 @@
 //!
 //! References: Kemp et al. 1992, Kemp & Olivan 2003; see [`record`](super).
 
-use std::io::{Seek, SeekFrom};
+use std::io::SeekFrom;
 use std::path::Path;
 
 use ecg::Utc;
 
 use super::error::{Error, Fault};
+use super::files::{Files, read_bytes};
 use super::header::midnight;
-use super::{Record, Signal, kind_of, name_of, open_file, read_bytes};
+use super::{Record, Signal, kind_of, name_of};
 
 /// Length of the fixed part, and of each signal's part, bytes.
 const PART: usize = 256;
 /// The label of what is no signal.
 const ANNOTATIONS: &str = "EDF Annotations";
 
-/// Reads the file at `path`.
-pub(super) fn open(path: &Path) -> Result<Record, Error> {
-    let (mut file, length) = open_file(path)?;
+/// Reads the file at `path`, of at most `max_samples`.
+pub(super) fn open(files: &dyn Files, path: &Path, max_samples: u64) -> Result<Record, Error> {
+    let (mut file, length) = files.open(path)?;
     let truncated = |needed| Error::Truncated {
         path: path.to_owned(),
         needed,
         found: length,
     };
-    let fixed = read_bytes(&mut file, path, PART as u64)?;
+    let fixed = read_bytes(&mut *file, path, PART as u64)?;
     if fixed.len() < PART {
         return Err(truncated(PART as u64));
     }
     let header = Header::parse(&fixed).map_err(|fault| fault.at(path))?;
-    let parts = read_bytes(&mut file, path, (header.n_signals * PART) as u64)?;
+    let parts = read_bytes(&mut *file, path, (header.n_signals * PART) as u64)?;
     let header_bytes = ((header.n_signals + 1) * PART) as u64;
     if parts.len() < header.n_signals * PART {
         return Err(truncated(header_bytes));
@@ -56,12 +57,12 @@ pub(super) fn open(path: &Path) -> Result<Record, Error> {
         None => 0,
     };
     let value = n_frames.saturating_mul(per_frame);
-    if value > Record::MAX_SAMPLES {
+    if value > max_samples {
         return Err(Error::TooLarge {
             path: path.to_owned(),
             what: "samples",
             value,
-            limit: Record::MAX_SAMPLES,
+            limit: max_samples,
         });
     }
     let needed = header_bytes + value * 2;
@@ -73,7 +74,7 @@ pub(super) fn open(path: &Path) -> Result<Record, Error> {
             path: path.to_owned(),
             source,
         })?;
-    let data = read_bytes(&mut file, path, value * 2)?;
+    let data = read_bytes(&mut *file, path, value * 2)?;
     if (data.len() as u64) < value * 2 {
         return Err(truncated(needed));
     }

@@ -74,9 +74,14 @@ pub enum Error {
 }
 
 /// What a parser of bytes finds wrong: an [`Error`] that does not know its file yet.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Fault {
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// They break a rule of their format: which one, and the value that does.
+    #[error("{0}")]
     Malformed(String),
+    /// They are sound, but use something that is not implemented.
+    #[error("{0}")]
     Unsupported(String),
 }
 

@@ -132,7 +132,7 @@ fn segments_follow_each_other() {
         ("sum", "2 samples, where the record line promises 3"),
         ("loop", "itself made of segments"),
         ("gap", "every segment is a gap"),
-        ("huge", "samples, where at most 536870912 are read"),
+        ("huge", "missing samples, where at most 67108864 are read"),
     ] {
         let error = folder.open(name).unwrap_err().to_string();
         assert!(error.contains(said), "{name}: {error}");
@@ -146,6 +146,10 @@ fn what_is_wrong_is_said() {
         .put("a.dat", words(0..10))
         .put("short.hea", "short 1 360 650000\na.dat 16\n")
         .put("huge.hea", "huge 1 360 99999999999999999\na.dat 16\n")
+        .put("nowhere.hea", "nowhere 1 360 400000000\n~ 16\n")
+        .put("s.hea", "s 1 360 10\na.dat 16\n")
+        .put("chasm.hea", "chasm/2 1 360\n~ 1000000000000000000\ns 10\n")
+        .put("end.hea", "end/2 1 360\ns 10\n~ 400000000\n")
         .put("mixed.hea", "mixed 2 360 1\na.dat 16\na.dat 212\n")
         .put("none.hea", "none 1 360 1\nb.dat 16\n")
         .put("folder.hea", "folder 1 360 1\n. 16\n")
@@ -153,6 +157,12 @@ fn what_is_wrong_is_said() {
     for (name, said) in [
         ("short", "20 bytes, where its header promises 1300000"),
         ("huge", "99999999999999999 samples, where at most"),
+        ("nowhere", "400000000 missing samples, where at most"),
+        (
+            "chasm",
+            "1000000000000000000 missing samples, where at most",
+        ),
+        ("end", "400000000 missing samples, where at most"),
         ("mixed", "differ in format or byte offset"),
         ("none", "cannot read"),
         ("missing", "cannot read"),
