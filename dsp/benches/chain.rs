@@ -4,6 +4,7 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
+use dsp::quality::QualityMeter;
 use dsp::{Chain, Config};
 use ecg::{Block, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec};
 
@@ -22,6 +23,25 @@ fn layout() -> Layout {
         rate,
     };
     Layout::new(&LEADS.map(spec)).expect("three different leads")
+}
+
+/// The quality meter alone, one lead.
+#[divan::bench]
+fn quality(bencher: Bencher<'_, '_>) {
+    let rate = SampleRate::new(RATE as f64).expect("within the limits");
+    let lead: Vec<f32> = (0..SECONDS).flat_map(|s| samples(s * RATE, 0)).collect();
+    bencher
+        .counter(ItemsCount::new(lead.len()))
+        .with_inputs(|| {
+            QualityMeter::new(SignalKind::Ecg(Lead::II), rate, rate).expect("a rate for it")
+        })
+        .bench_values(|mut meter| {
+            let mut least = 1f32;
+            for second in lead.chunks(250) {
+                meter.push(second, false, |quality| least = least.min(quality.score));
+            }
+            least
+        });
 }
 
 /// A beat each 0.8 s over some wander and noise.

@@ -23,8 +23,17 @@ const LIMIT_MV: f32 = 0.8;
 const NOISE_MV: f32 = 0.12;
 /// A movement of this size within a second makes an ECG half usable, mV.
 const MOTION_MV: f32 = 9.0;
+/// Weights of hiss, jump, turns and drift, and the sum at which an ECG is half usable.
+/// `dsp/training/quality.py` made them, and says on what.
+const WEIGHTS: [f32; 4] = [1.47, 0.88, 1.01, 2.08];
+const LIMIT: f32 = 7.33;
 /// Noise of this part of the pulse makes a PPG half usable.
 const PPG_NOISE_PART: f32 = 0.12;
+
+/// Parts of a second, to tell what lasts from what a QRS complex does.
+const PARTS: usize = 8;
+/// Steps of the signal are taken over so long a time, at any rate.
+const STEP_SECONDS: f64 = 0.008;
 
 /// Judges one signal.
 #[derive(Debug)]
@@ -37,13 +46,22 @@ pub struct QualityMeter {
     offset: Option<f64>,
     /// Samples after which a limit is a limit.
     stuck: usize,
+    /// Samples to a step.
+    step: u64,
     next: u64,
-    /// The second being judged, and the index after its last sample.
+    /// The second being judged, its first index and that after its last.
     second: u64,
+    start: u64,
     end: u64,
+    /// The part of it, and the index after its last sample.
+    part: usize,
+    part_end: u64,
+    /// The index at which the next step ends.
+    step_end: u64,
     /// Whether it was seen from its first sample on.
     whole: bool,
     tally: Tally,
+    features: Features,
 }
 
 /// What is known of the second so far.
@@ -53,14 +71,24 @@ struct Tally {
     off: bool,
     low: f32,
     high: f32,
-    sum: f64,
-    noise: f64,
     /// Samples on end equal to the last one.
     run: usize,
     last: f32,
     /// The longest such run at the lowest and at the highest value.
     low_run: usize,
     high_run: usize,
+    /// By part: the sums of the samples and of the noise.
+    sums: [f64; PARTS],
+    noise: [f64; PARTS],
+    /// The sum and the number of this part so far.
+    part_sum: f64,
+    part_noise: f64,
+    part_n: usize,
+    means: [f64; PARTS],
+    /// The sample that the next step is taken from; the sum and the largest of all steps.
+    from: Option<f32>,
+    length: f32,
+    jump: f32,
 }
 
 impl Tally {
@@ -77,7 +105,6 @@ impl Tally {
         self.run = if same { self.run + 1 } else { 1 };
         self.last = value;
         self.n += 1;
-        self.sum += f64::from(value);
         if value < self.low {
             (self.low, self.low_run) = (value, 1);
         } else if value <= self.low {
@@ -88,6 +115,24 @@ impl Tally {
         } else if value >= self.high {
             self.high_run = self.high_run.max(self.run);
         }
+    }
+
+    /// A step ends here.
+    fn step(&mut self, value: f32) {
+        if let Some(from) = self.from {
+            let size = (value - from).abs();
+            self.length += size;
+            self.jump = self.jump.max(size);
+        }
+        self.from = Some(value);
+    }
+
+    /// A part ends here.
+    fn close(&mut self, part: usize) {
+        self.sums[part] = self.part_sum;
+        self.noise[part] = self.part_noise / self.part_n.max(1) as f64;
+        self.means[part] = self.part_sum / self.part_n.max(1) as f64;
+        (self.part_sum, self.part_noise, self.part_n) = (0.0, 0.0, 0);
     }
 }
 
@@ -110,11 +155,17 @@ impl QualityMeter {
             noise: Cascade::highpass(2, f64::min(corner, 0.4 * hz), hz)?,
             offset: None,
             stuck: stuck.max(4),
+            step: rate.count(STEP_SECONDS).0.max(1),
             next: 0,
             second: 0,
+            start: 0,
             end: 0,
+            part: 0,
+            part_end: 0,
+            step_end: 0,
             whole: false,
             tally: Tally::default(),
+            features: Features::default(),
         };
         meter.reset(SampleIndex(0));
         Ok(meter)
@@ -126,14 +177,35 @@ impl QualityMeter {
         self.offset = None;
         self.next = start.0;
         self.second = second_of(start.0, self.rate);
+        self.begin();
+        self.whole = start.0 == self.start;
+        while self.part_end <= start.0 {
+            self.part += 1;
+            self.part_end = self.end_of(self.part);
+        }
+        self.step_end = start.0.next_multiple_of(self.step);
+    }
+
+    /// Begins `second`.
+    fn begin(&mut self) {
+        self.start = boundary(self.second, self.rate);
         self.end = boundary(self.second + 1, self.rate);
-        self.whole = start.0 == boundary(self.second, self.rate);
+        self.part = 0;
+        self.part_end = self.end_of(0);
         self.tally = Tally::default();
+    }
+
+    fn end_of(&self, part: usize) -> u64 {
+        self.start + (self.end - self.start) * (part as u64 + 1) / PARTS as u64
     }
 
     /// Takes samples in and hands on what is known of each second that they complete.
     pub fn push(&mut self, samples: &[f32], off: bool, mut judged: impl FnMut(Quality)) {
         for sample in samples {
+            if self.next == self.step_end {
+                self.step_end += self.step;
+                self.tally.step(*sample);
+            }
             if off || !sample.is_finite() {
                 self.tally.off = true;
                 self.offset = None;
@@ -143,20 +215,38 @@ impl QualityMeter {
                     self.noise.reset();
                 }
                 let offset = *self.offset.get_or_insert(value);
-                self.tally.noise += self.noise.push(value - offset).abs();
+                self.tally.part_noise += self.noise.push(value - offset).abs();
+                self.tally.part_sum += value;
+                self.tally.part_n += 1;
                 self.tally.push(*sample);
             }
             self.next += 1;
-            if self.next == self.end {
-                if self.whole {
-                    judged(self.judge());
-                }
-                self.second += 1;
-                self.end = boundary(self.second + 1, self.rate);
-                self.whole = true;
-                self.tally = Tally::default();
+            if self.next == self.part_end {
+                self.turn(&mut judged);
             }
         }
+    }
+
+    /// A part of a second is complete, and with the last one the second.
+    fn turn(&mut self, judged: &mut impl FnMut(Quality)) {
+        self.tally.close(self.part);
+        if self.next == self.end {
+            if self.whole {
+                self.features = Features::of(&self.tally);
+                judged(self.judge());
+            }
+            self.second += 1;
+            self.begin();
+            self.whole = true;
+        } else {
+            self.part += 1;
+            self.part_end = self.end_of(self.part);
+        }
+    }
+
+    /// What the score of the second judged last was made of.
+    pub fn features(&self) -> Features {
+        self.features
     }
 
     fn judge(&self) -> Quality {
@@ -178,7 +268,8 @@ impl QualityMeter {
         }
         let range = tally.high - tally.low;
         let n = tally.n.max(1) as f64;
-        let (mean, noise) = ((tally.sum / n) as f32, (tally.noise / n) as f32);
+        let mean = (tally.sums.iter().sum::<f64>() / n) as f32;
+        let noise = self.features.noise_mv;
         let ppg = matches!(self.signal, SignalKind::Ppg(_));
         let (flat, limit) = if ppg {
             (FLAT_PART * mean.abs(), 0.25 * range)
@@ -197,7 +288,7 @@ impl QualityMeter {
         let score = if ppg {
             half_at(noise / (PPG_NOISE_PART * range), 2)
         } else {
-            half_at(noise / NOISE_MV, 2).min(half_at(range / MOTION_MV, 4))
+            self.features.score()
         };
         if score < Quality::USABLE {
             (score, QualityReason::Noisy)
@@ -208,6 +299,59 @@ impl QualityMeter {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         self.noise.heap_bytes()
+    }
+}
+
+/// What is measured of a second of an ECG beside the rules.
+///
+/// **Nothing here speaks against a small or a slow signal**: an isoelectric line and ventricular
+/// fibrillation are facts, not faults. All but the first two are natural logarithms, zero for
+/// what is small enough, and more is worse.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Features {
+    /// The mean size of what is above 38 Hz, mV: muscle and hum.
+    pub noise_mv: f32,
+    /// From the lowest to the highest sample, mV.
+    pub range_mv: f32,
+    /// The same between the complexes (in the quieter half of the second), over 0.01 mV.
+    pub hiss: f32,
+    /// The largest step within 8 ms, over 0.2 mV.
+    pub jump: f32,
+    /// How often the signal goes up and down its range, over three times.
+    pub turns: f32,
+    /// The second highest mean of an eighth of the second less the second lowest, so that one complex
+    /// is none, over 0.2 mV: wander, cables and electrodes that move.
+    pub drift: f32,
+}
+
+impl Features {
+    #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
+    fn of(tally: &Tally) -> Self {
+        let mut noise = tally.noise.map(|noise| noise as f32);
+        noise.sort_by(f32::total_cmp);
+        let mut means = tally.means.map(|mean| mean as f32);
+        means.sort_by(f32::total_cmp);
+        let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+        let range = tally.high - tally.low;
+        let excess = |value: f32, least: f32| (value / least).clamp(1.0, 1e6).ln();
+        Self {
+            noise_mv: mean(&noise),
+            range_mv: range,
+            hiss: excess(mean(&noise[..PARTS / 2]), 0.01),
+            jump: excess(tally.jump, 0.2),
+            turns: excess(tally.length / range.max(0.1), 3.0),
+            drift: excess(means[PARTS - 2] - means[1], 0.2),
+        }
+    }
+
+    /// From 0 (no ECG to be seen) to 1: the least that noise, range and movement leave.
+    fn score(&self) -> f32 {
+        let weighed = [self.hiss, self.jump, self.turns, self.drift];
+        let badness: f32 = weighed.iter().zip(WEIGHTS).map(|(x, w)| x * w).sum();
+        let moved = 1.0 / (1.0 + (badness - LIMIT).exp());
+        half_at(self.noise_mv / NOISE_MV, 2)
+            .min(half_at(self.range_mv / MOTION_MV, 4))
+            .min(moved)
     }
 }
 
@@ -251,7 +395,9 @@ pub(crate) fn part_of(index: u64, seconds: f64, rate: SampleRate) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ecg::simulate::{self, Ectopy, Rhythm, Scenario};
     use ecg::{Lead, Wavelength};
+    use proptest::prelude::*;
 
     fn judge(kind: SignalKind, off: bool, signal: impl Fn(usize) -> f32) -> Vec<Quality> {
         let rate = SampleRate::new(250.0).unwrap();
@@ -294,6 +440,79 @@ mod tests {
             false,
             QualityReason::Noisy,
         );
+    }
+
+    /// Asystole, fibrillation and tachycardia are for the alarms to see, in every lead.
+    #[test]
+    fn a_heart_that_does_wrong_is_no_fault() {
+        for rhythm in [
+            Rhythm::VentricularFibrillation,
+            Rhythm::VentricularTachycardia { bpm: 190.0 },
+            Rhythm::Asystole,
+            Rhythm::AtrialFibrillation { bpm: 130.0 },
+            Rhythm::Ectopic {
+                bpm: 80.0,
+                pattern: Ectopy::Bigeminy,
+            },
+        ] {
+            let rate = SampleRate::new(250.0).unwrap();
+            let scenarios = (0..6).map(|seed| Scenario {
+                rhythms: vec![(rhythm, f64::INFINITY)],
+                ..Scenario::new(seed, rate)
+            });
+            let (mut n, mut n_bad) = (0, 0);
+            for scenario in scenarios {
+                let segment = simulate::record(&scenario, 60.0).unwrap();
+                for lead in Lead::TWELVE {
+                    let mut meter = QualityMeter::new(SignalKind::Ecg(lead), rate, rate).unwrap();
+                    meter.push(segment.lead(lead).unwrap(), false, |quality| {
+                        n += 1;
+                        // A line that is flat enough is called that, and no fault either.
+                        n_bad +=
+                            u32::from(!quality.usable() && quality.reason != QualityReason::Flat);
+                    });
+                }
+            }
+            assert_eq!(n, 6 * 12 * 60);
+            assert!(n_bad <= n / 500, "{rhythm:?}: {n_bad} of {n}");
+        }
+    }
+
+    #[test]
+    fn a_cable_that_moves_is_noise() {
+        let beat = |n: usize| (-((n % 200) as f32 - 100.0).powi(2) / 30.0).exp();
+        // Steps of the electrode, five a second, each another.
+        let step = |n: usize| 3.0 * ((n / 50) as f32 * 2.4).sin() + 0.01 * (n % 7) as f32;
+        let all = judge(SignalKind::Ecg(Lead::II), false, |n| beat(n) + step(n));
+        assert!(
+            all.iter().all(|q| q.reason == QualityReason::Noisy),
+            "{all:?}"
+        );
+        // Breath is slower, and does no harm.
+        let wander = |n: usize| 1.0 * (n as f32 * 0.006).sin();
+        let all = judge(SignalKind::Ecg(Lead::II), false, |n| beat(n) + wander(n));
+        assert!(all.iter().all(Quality::usable), "{all:?}");
+    }
+
+    proptest! {
+        /// The score is a number whatever the samples are.
+        #[test]
+        fn scores_are_within_zero_and_one(
+            samples in prop::collection::vec(prop::num::f32::ANY, 100..600),
+            hz in prop::sample::select(vec![25.0, 100.0, 128.2, 499.0]),
+        ) {
+            let rate = SampleRate::new(hz).unwrap();
+            for kind in [SignalKind::Ecg(Lead::II), SignalKind::Ppg(Wavelength::Red)] {
+                let mut meter = QualityMeter::new(kind, rate, rate).unwrap();
+                let finite: Vec<f32> = samples.iter().copied().filter(|x| x.is_finite()).collect();
+                for samples in [&samples, &finite] {
+                    meter.reset(SampleIndex(0));
+                    let mut all = Vec::new();
+                    meter.push(samples, false, |quality| all.push(quality));
+                    prop_assert!(all.iter().all(|q| q.score >= 0.0 && q.score <= 1.0), "{all:?}");
+                }
+            }
+        }
     }
 
     #[test]
