@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+#[allow(unreachable_pub, reason = "the fuzz targets reach it")]
 #[path = "fuzz/src/bodies.rs"]
 mod bodies;
 
