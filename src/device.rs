@@ -7,8 +7,8 @@
 //! A packet's ack is released when nothing needs the packet any more, should the service stop:
 //!
 //! * all that was derived from it is committed, and so much more that what follows can be
-//!   derived without it: the record's watermark is [`dsp::Chain::MEMORY_SECONDS`] past its end,
-//!   or the record has ended; and
+//!   derived without it: the record's watermark, less what late facts lag behind it, is
+//!   [`dsp::Chain::MEMORY_SECONDS`] past its end, or the record has ended; and
 //! * no window or strip that reaches back to it is still on its way.
 //!
 //! Duplicates obey the same rule (they may be the broker's second try after a reconnect).
@@ -96,7 +96,7 @@ impl<A> Device<A> {
             resequencer: Resequencer::new(resequence.clone()),
             clock_config: clock.clone(),
             memory_seconds: if warm_up {
-                dsp::Chain::MEMORY_SECONDS
+                dsp::Chain::MEMORY_SECONDS + dsp::Chain::LATE_SECONDS
             } else {
                 0.0
             },
@@ -424,9 +424,10 @@ mod tests {
     #[test]
     fn a_packet_is_held_until_a_restart_can_do_without_it() {
         let mut device = device(true, None);
-        let memory = 20;
+        let memory = 21;
         for (second, acks) in (1u64..).zip(play(&mut device, &packets(1, 250.0))) {
-            // Decided lags by up to half a second, so one packet more is held.
+            // Decided lags by up to half a second and late facts by one more, so two packets more
+            // than the memory are held.
             let expected: Vec<u64> = (memory + 1 < second)
                 .then(|| second - memory - 2)
                 .into_iter()
@@ -454,7 +455,7 @@ mod tests {
         let released = play(&mut device, &packets(1, 250.0)).concat();
         assert_eq!(released, [0, 1, 2, 3, 4]);
         let rest = device.answered(BootId(1), SampleIndex(5 * HZ));
-        assert_eq!(rest, (5..39).collect::<Vec<_>>());
+        assert_eq!(rest, (5..38).collect::<Vec<_>>());
     }
 
     #[test]

@@ -7,9 +7,13 @@
 //!
 //! What is durable of a record is everything before its *watermark*, a position that the signal
 //! chain had decided. A restarted service sees the last [`dsp::Chain::MEMORY_SECONDS`] before the
-//! watermark once more. [`Monitor::start`] with a [`Resume`] lets the chain and the alarm machine
+//! watermark, and [`dsp::Chain::LATE_SECONDS`] more, once more. [`Monitor::start`] with a [`Resume`] lets the chain and the alarm machine
 //! build their memory on it and yields nothing before the watermark: what follows equals what an
 //! uninterrupted run would have yielded.
+//!
+//! Late facts ([`Output::late_at`]) lag behind the watermark, by the same distance always but for
+//! gaps and ends, where they catch up. So after a restart those are yielded that are as new as what lagged
+//! at the watermark, unless a gap had let them catch up: none is lost and none is told twice.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +21,8 @@ use alarm::Machine;
 use dsp::{Chain, Output, Trace};
 use ecg::{
     AlarmEvent, AlarmId, AlarmState, Anchor, Beat, Block, BootId, Gap, Layout, Lead, LeadOrigin,
-    Pulse, Quality, Rate, RecordId, SampleIndex, SampleRate, SignalKind, Strip, StripSignal, Trend,
-    TwelveLead, Utc, Window,
+    Pulse, Quality, Rate, RecordId, SampleCount, SampleIndex, SampleRate, SignalKind, Strip,
+    StripSignal, Trend, TwelveLead, Utc, Window,
 };
 use store::{Batch, RecordUpdate, Resume};
 
@@ -83,6 +87,8 @@ struct OpenRecord {
     decided: SampleIndex,
     /// Nothing before it is yielded: it is durable already.
     resume_at: SampleIndex,
+    /// No late fact before it is yielded.
+    late_from: SampleIndex,
     /// The minutes that facts were added to since the last commit; at least the newest one.
     trends: BTreeMap<u64, Trend>,
     /// Alarms whose strip the trace has not reached yet.
@@ -180,6 +186,9 @@ impl Monitor {
             chain,
             decided: at,
             resume_at,
+            late_from: resume_at.before(SampleCount(
+                rate.count(Chain::SETTLE_SECONDS).0 - rate.count(Chain::LAG_SECONDS).0,
+            )),
             trends: trends
                 .into_iter()
                 .map(|trend| (trend.minute, trend))
@@ -210,6 +219,10 @@ impl Monitor {
     /// Takes note that samples never came.
     pub fn gap(&mut self, gap: Gap, seen: Utc, effects: &mut Effects) {
         let Some(open) = &mut self.open else { return };
+        if gap.end <= open.resume_at {
+            // All before the gap was said with it.
+            open.late_from = open.resume_at;
+        }
         open.chain.gap(gap, &mut self.outputs);
         self.absorb(effects);
         let Some(open) = &mut self.open else { return };
@@ -271,6 +284,9 @@ impl Monitor {
         let Some(open) = &mut self.open else { return };
         let events = &mut self.events;
         for output in self.outputs.drain(..) {
+            if output.late_at().is_some_and(|at| at < open.late_from) {
+                continue;
+            }
             match output {
                 Output::Beat(beat) => {
                     self.machine.beat(&beat);
@@ -304,6 +320,7 @@ impl Monitor {
                     self.machine.decided(position, events);
                     open.decided = position;
                 }
+                Output::Settled(_) => {}
             }
         }
         self.take_events(effects);

@@ -9,7 +9,8 @@
 //! Three contracts, each tested:
 //!
 //! 1. **How the stream is cut into blocks changes nothing.** Each kind of output comes in the same order
-//!    with the same bits; only where [`Output::Decided`] and [`Output::Trace`] are cut follows the blocks.
+//!    with the same bits; only where [`Output::Decided`], [`Output::Settled`] and [`Output::Trace`] are cut
+//!    follows the blocks.
 //! 2. **The start is forgotten.** What is said of positions later than start plus
 //!    [`Chain::MEMORY_SECONDS`] is what a chain started earlier says.
 //! 3. **A gap resets everything.** Nothing reaches across it.
@@ -47,12 +48,35 @@ pub enum Output {
     /// How usable a second of a signal was.
     Quality(Quality),
     /// Everything about positions before this one has been said: each beat, pulse, rate, and each
-    /// quality that ends by here. Nothing said so far is about a later position, traces and windows aside.
+    /// quality that ends by here. Nothing said so far is about a later position, traces and windows
+    /// aside. Late facts take longer.
     Decided(SampleIndex),
+    /// Every late fact ([`Output::late_at`]) about positions before this one has been said as well,
+    /// and none about a later one. It follows [`Output::Decided`] at a fixed distance; at a gap and at the end it
+    /// catches up.
+    Settled(SampleIndex),
     /// Filtered samples.
     Trace(Trace),
     /// A window for the models, at each hop.
     Window(Window),
+}
+
+impl Output {
+    /// The position of a late fact, one that needs more signal than [`Output::Decided`] waits for;
+    /// `None` for everything else. Late facts come in order, each as soon as the input is
+    /// [`Chain::SETTLE_SECONDS`] past its position: neither earlier nor later.
+    pub fn late_at(&self) -> Option<SampleIndex> {
+        match self {
+            Output::Beat(_)
+            | Output::Pulse(_)
+            | Output::Rate(_)
+            | Output::Quality(_)
+            | Output::Decided(_)
+            | Output::Settled(_)
+            | Output::Trace(_)
+            | Output::Window(_) => None,
+        }
+    }
 }
 
 /// Everything that is computed from the signals of one record.
@@ -60,6 +84,7 @@ pub enum Output {
 pub struct Chain {
     base: SampleRate,
     lag: ecg::SampleCount,
+    settle_lag: ecg::SampleCount,
     paths: Vec<Path>,
     plans: Vec<Arc<ResamplePlan>>,
     trail: Trail,
@@ -69,10 +94,13 @@ pub struct Chain {
     ppg_rate: RateCounter,
     /// Said, but not yet due.
     held: Vec<Held>,
+    /// Late facts, not yet due.
+    late: Vec<Held>,
     /// Whether a segment is running; its state is cleared at the start of the next.
     running: bool,
     next: SampleIndex,
     decided: SampleIndex,
+    settled: SampleIndex,
 }
 
 /// An output that waits for everything before it.
@@ -110,6 +138,14 @@ impl Chain {
 
     /// [`Output::Decided`] follows the input at this distance.
     pub const LAG_SECONDS: f64 = qrs::LAG_SECONDS;
+
+    /// [`Output::Settled`] follows the input at this distance: a wave after the beat, and the
+    /// beat after it at 60 per minute, have been seen.
+    pub const SETTLE_SECONDS: f64 = 1.5;
+
+    /// How much later than other facts late facts are, about; they reach back
+    /// [`Chain::MEMORY_SECONDS`] from their own position.
+    pub const LATE_SECONDS: f64 = Self::SETTLE_SECONDS - Self::LAG_SECONDS + 0.01;
 
     /// A chain for records of this `layout`.
     ///
@@ -151,6 +187,7 @@ impl Chain {
         Ok(Self {
             base,
             lag: base.count(Self::LAG_SECONDS),
+            settle_lag: base.count(Self::SETTLE_SECONDS),
             paths,
             plans,
             trail: Trail::new(layout, window_rate, &config.window),
@@ -159,9 +196,11 @@ impl Chain {
             ecg_rate: RateCounter::new(RateSource::Ecg, base),
             ppg_rate: RateCounter::new(RateSource::Ppg, base),
             held: Vec::with_capacity(32),
+            late: Vec::with_capacity(32),
             running: false,
             next: SampleIndex(0),
             decided: SampleIndex(0),
+            settled: SampleIndex(0),
         })
     }
 
@@ -204,6 +243,7 @@ impl Chain {
         }
         self.next = block.end();
         self.decide(self.next.before(self.lag), out);
+        self.settle(self.next.before(self.settle_lag), out);
         self.show(out);
     }
 
@@ -223,6 +263,7 @@ impl Chain {
             path.finish();
         }
         self.decide(self.next, out);
+        self.settle(self.next, out);
         self.show(out);
         self.running = false;
     }
@@ -260,7 +301,7 @@ impl Chain {
             + self.ppg.heap_bytes()
             + self.ecg_rate.heap_bytes()
             + self.ppg_rate.heap_bytes()
-            + self.held.capacity() * size_of::<Held>()
+            + (self.held.capacity() + self.late.capacity()) * size_of::<Held>()
     }
 
     /// Begins a segment.
@@ -268,6 +309,7 @@ impl Chain {
         self.running = true;
         self.next = start;
         self.decided = self.decided.max(start);
+        self.settled = self.settled.max(start);
         self.ecg.reset(start);
         self.ppg.reset(start);
         self.ecg_rate.interrupt();
@@ -325,6 +367,18 @@ impl Chain {
         let due = self.held.partition_point(|held| held.at < until);
         out.extend(self.held.drain(..due).map(|held| held.output));
         out.push(Output::Decided(until));
+    }
+
+    /// Says every late fact about positions before `until`.
+    fn settle(&mut self, until: SampleIndex, out: &mut Vec<Output>) {
+        if until <= self.settled {
+            return;
+        }
+        self.settled = until;
+        self.late.sort_by_key(|held| (held.at, held.rank));
+        let due = self.late.partition_point(|held| held.at < until);
+        out.extend(self.late.drain(..due).map(|held| held.output));
+        out.push(Output::Settled(until));
     }
 
     /// Shows the samples that all signals have ready.
@@ -431,3 +485,4 @@ impl Path {
 const _: () = assert!(qrs::MEMORY_SECONDS + rr::WINDOW_SECONDS <= Chain::MEMORY_SECONDS);
 const _: () = assert!(pulse::MEMORY_SECONDS + rr::WINDOW_SECONDS <= Chain::MEMORY_SECONDS);
 const _: () = assert!(pulse::LAG_SECONDS <= Chain::LAG_SECONDS);
+const _: () = assert!(Chain::LAG_SECONDS <= Chain::SETTLE_SECONDS);

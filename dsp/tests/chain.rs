@@ -132,7 +132,7 @@ fn content(out: &[Output]) -> (Vec<Output>, Vec<Output>, Option<Trace>) {
     let (mut facts, mut windows, mut trace) = (Vec::new(), Vec::new(), None::<Trace>);
     for output in out {
         match output {
-            Output::Decided(_) => {}
+            Output::Decided(_) | Output::Settled(_) => {}
             Output::Window(_) => windows.push(output.clone()),
             Output::Trace(piece) => match &mut trace {
                 None => trace = Some(piece.clone()),
@@ -156,7 +156,7 @@ fn position(output: &Output) -> Option<u64> {
         Output::Pulse(pulse) => Some(pulse.onset.0),
         Output::Rate(rate) => Some(rate.at.0),
         Output::Quality(quality) => Some(quality.end.0 - 1),
-        Output::Decided(_) | Output::Trace(_) | Output::Window(_) => None,
+        _ => None,
     }
 }
 
@@ -232,7 +232,8 @@ fn decided_keeps_its_promise() {
     let record = Record::new(40.0, 3);
     let layout = wearable();
     let mut chain = chain(&layout);
-    let (mut decided, mut end, mut last) = (0, 1000, 0);
+    let (mut decided, mut settled, mut end) = (0, 0, 1000);
+    let (mut last, mut last_late) = (0, 0);
     for step in [1, 1, 3, 250, 17, 600, 1, 250, 99, 4000, 5, 2000] {
         let mut out = Vec::new();
         chain.push(&record.block(&layout, end, end + step), &mut out);
@@ -243,6 +244,16 @@ fn decided_keeps_its_promise() {
                     assert!(at.0 > decided && last < at.0);
                     decided = at.0;
                     assert!((end - decided) as f64 <= 0.5 * BASE);
+                }
+                Output::Settled(at) => {
+                    assert!(at.0 > settled && last_late < at.0 && at.0 <= decided);
+                    settled = at.0;
+                    assert!((end - settled) as f64 <= Chain::SETTLE_SECONDS * BASE + 1.0);
+                }
+                late if late.late_at().is_some() => {
+                    let at = late.late_at().map_or(0, |at| at.0);
+                    assert!(at >= settled && at >= last_late, "{late:?} after {settled}");
+                    last_late = at;
                 }
                 other => {
                     if let Some(at) = position(other) {
@@ -256,6 +267,7 @@ fn decided_keeps_its_promise() {
     let mut out = Vec::new();
     chain.finish(&mut out);
     assert!(out.contains(&Output::Decided(SampleIndex(end))));
+    assert!(out.contains(&Output::Settled(SampleIndex(end))));
 }
 
 #[test]
