@@ -1,19 +1,18 @@
 //! Whether there is mains hum, and of which frequency.
 //!
 //! Judged on segments of two seconds **aligned on the absolute index**, each on its own: what is
-//! said of a stretch of record depends on one segment alone, not on where the stream began.
-
-use std::sync::Arc;
-
-use rustfft::num_complex::Complex32;
-use rustfft::{Fft, FftPlanner};
+//! said of a stretch of record depends on one segment alone, not on where the stream began. The few bins
+//! of the spectrum that matter are computed one by one, as Goertzel does, in single precision and a fixed order:
+//! no tables to hold, and the same bits on every machine.
+//!
+//! Reference: Goertzel, Am Math Mon 65, 1958, doi:10.2307/2310304.
 
 use crate::config::Mains;
 
 /// Length of a segment, about.
 const SEGMENT_SECONDS: f64 = 2.0;
 
-/// Segments are a multiple of this many samples, a length that transforms well.
+/// Segments are a multiple of this many samples.
 const FACTOR: f64 = 50.0;
 
 /// Hum is there if its power is this many times that of the neighbouring frequencies...
@@ -22,14 +21,23 @@ const PROMINENCE: f32 = 10.0;
 /// ...and its amplitude, in the unit of the signal (mV), is no less than this.
 const AMPLITUDE: f32 = 0.015;
 
+/// The mains frequencies, and how far around them one looks.
+const MAINS_HZ: [f64; 2] = [50.0, 60.0];
+const AROUND_HZ: f64 = 6.0;
+
+/// Bins computed at once.
+const LANES: usize = 16;
+
 /// Finds the mains frequency of one signal.
 pub struct MainsFinder {
     rate: f64,
-    fft: Arc<dyn Fft<f32>>,
-    window: Vec<f32>,
+    /// Samples of a segment.
+    n: usize,
     segment: Vec<f32>,
-    spectrum: Vec<Complex32>,
-    scratch: Vec<Complex32>,
+    /// The first bin computed.
+    first: usize,
+    /// Cosine and sine of the turn from sample to sample, bin by bin.
+    turns: Vec<[[f32; LANES]; 2]>,
     /// Whether the segment is being taken in from its first sample on.
     aligned: bool,
 }
@@ -43,18 +51,38 @@ impl MainsFinder {
             reason = "a small positive number"
         )]
         let n = (rate * SEGMENT_SECONDS / FACTOR).round().max(1.0) as usize * FACTOR as usize;
-        let fft = FftPlanner::new().plan_fft_forward(n);
-        let scratch = vec![Complex32::default(); fft.get_inplace_scratch_len()];
-        let hann = |k: usize| 0.5 - 0.5 * (std::f32::consts::TAU * k as f32 / n as f32).cos();
-        Self {
+        let mut finder = Self {
             rate,
-            fft,
-            window: (0..n).map(hann).collect(),
+            n,
             segment: Vec::with_capacity(n),
-            spectrum: vec![Complex32::default(); n],
-            scratch,
+            first: 0,
+            turns: Vec::new(),
             aligned: false,
+        };
+        // The window is made of three neighbours, so one bin more to either side.
+        let seen = MAINS_HZ.iter().filter(|hz| finder.sees(**hz));
+        let bins = seen.map(|hz| {
+            (
+                finder.bin(hz - AROUND_HZ) - 1,
+                finder.bin(hz + AROUND_HZ) + 1,
+            )
+        });
+        let (first, last) = bins.fold((usize::MAX, 0), |all, bins| {
+            (all.0.min(bins.0), all.1.max(bins.1))
+        });
+        if first <= last {
+            let turn = |bin: usize| std::f64::consts::TAU * bin as f64 / n as f64;
+            #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
+            let turns = |from: usize| {
+                [
+                    std::array::from_fn(|k| turn(from + k).cos() as f32),
+                    std::array::from_fn(|k| turn(from + k).sin() as f32),
+                ]
+            };
+            finder.first = first;
+            finder.turns = (first..=last).step_by(LANES).map(turns).collect();
         }
+        finder
     }
 
     /// Forgets the segment begun.
@@ -68,30 +96,19 @@ impl MainsFinder {
     #[inline]
     pub fn push(&mut self, index: u64, sample: f32) -> Option<Mains> {
         if !self.aligned {
-            if !index.is_multiple_of(self.window.len() as u64) {
+            if !index.is_multiple_of(self.n as u64) {
                 return None;
             }
             self.aligned = true;
         }
         self.segment.push(sample);
-        (self.segment.len() == self.window.len()).then(|| self.judge())
+        (self.segment.len() == self.n).then(|| self.judge())
     }
 
     fn judge(&mut self) -> Mains {
-        let n = self.window.len();
-        let mean = self.segment.iter().sum::<f32>() / n as f32;
-        for ((bin, sample), weight) in self
-            .spectrum
-            .iter_mut()
-            .zip(&self.segment)
-            .zip(&self.window)
-        {
-            *bin = Complex32::new((sample - mean) * weight, 0.0);
-        }
+        let bins = self.bins();
         self.segment.clear();
-        self.fft
-            .process_with_scratch(&mut self.spectrum, &mut self.scratch);
-        let [fifty, sixty] = [50.0, 60.0].map(|hz| self.hum(hz));
+        let [fifty, sixty] = MAINS_HZ.map(|hz| self.hum(&bins, hz));
         match (fifty, sixty) {
             (None, None) => Mains::Off,
             (Some(a), Some(b)) if b > a => Mains::Hz60,
@@ -100,39 +117,71 @@ impl MainsFinder {
         }
     }
 
-    /// The amplitude of the hum at `hz`, `None` where nothing stands out.
-    fn hum(&self, hz: f64) -> Option<f32> {
-        if hz + 6.0 > self.rate / 2.0 {
-            return None;
+    /// The spectrum from bin `first` on, as real and imaginary parts, not normalised.
+    fn bins(&mut self) -> Vec<[f32; 2]> {
+        let mean = self.segment.iter().sum::<f32>() / self.n as f32;
+        for sample in &mut self.segment {
+            *sample -= mean;
         }
+        let mut bins = Vec::with_capacity(self.turns.len() * LANES);
+        for [cos, sin] in &self.turns {
+            let twice = cos.map(|cos| 2.0 * cos);
+            let (mut last, mut before) = ([0.0; LANES], [0.0; LANES]);
+            for sample in &self.segment {
+                for k in 0..LANES {
+                    let next = twice[k] * last[k] - before[k] + sample;
+                    before[k] = last[k];
+                    last[k] = next;
+                }
+            }
+            bins.extend((0..LANES).map(|k| [cos[k] * last[k] - before[k], sin[k] * last[k]]));
+        }
+        bins
+    }
+
+    /// Whether all that is around `hz` can be seen at this rate.
+    fn sees(&self, hz: f64) -> bool {
+        hz + AROUND_HZ <= self.rate / 2.0
+    }
+
+    fn bin(&self, hz: f64) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a positive frequency below Nyquist"
         )]
-        let bin = |hz: f64| (hz * self.window.len() as f64 / self.rate).round() as usize;
+        let bin = (hz * self.n as f64 / self.rate).round() as usize;
+        bin
+    }
+
+    /// The amplitude of the hum at `hz`, `None` where nothing stands out.
+    fn hum(&self, bins: &[[f32; 2]], hz: f64) -> Option<f32> {
+        if !self.sees(hz) {
+            return None;
+        }
+        // A Hann window over the segment is this over neighbouring bins.
+        let squared = |bin: usize| {
+            let [a, b, c] = [bin - 1, bin, bin + 1].map(|bin| bins[bin - self.first]);
+            let part = |k: usize| 0.5 * b[k] - 0.25 * (a[k] + c[k]);
+            part(0) * part(0) + part(1) * part(1)
+        };
         let power = |low: f64, high: f64| {
-            let bins = &self.spectrum[bin(low)..=bin(high)];
-            (
-                bins.iter().map(Complex32::norm_sqr).sum::<f32>(),
-                bins.len() as f32,
-            )
+            let (low, high) = (self.bin(low), self.bin(high));
+            let sum: f32 = (low..=high).map(squared).sum();
+            (sum, (high - low + 1) as f32)
         };
         let (peak, width) = power(hz - 1.0, hz + 1.0);
-        let (below, n_below) = power(hz - 6.0, hz - 2.0);
-        let (above, n_above) = power(hz + 2.0, hz + 6.0);
+        let (below, n_below) = power(hz - AROUND_HZ, hz - 2.0);
+        let (above, n_above) = power(hz + 2.0, hz + AROUND_HZ);
         let floor = (below + above) / (n_below + n_above) * width;
         // A sine of amplitude A leaves A^2 n^2 * 3/32 in the main lobe of a Hann window.
-        let n = self.window.len() as f32;
+        let n = self.n as f32;
         let amplitude = (peak * 32.0 / 3.0).sqrt() / n;
         (peak > PROMINENCE * floor && amplitude > AMPLITUDE).then_some(amplitude)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        (self.window.len() + self.segment.capacity()) * size_of::<f32>()
-            + (self.spectrum.len() + self.scratch.len()) * size_of::<Complex32>()
-            // The plan's twiddle factors, about as many as the transform is long.
-            + self.window.len() * size_of::<Complex32>()
+        self.segment.capacity() * size_of::<f32>() + size_of_val(&*self.turns)
     }
 }
 
@@ -155,6 +204,30 @@ mod tests {
         (start..start + 4000)
             .filter_map(|n| finder.push(n, signal(n as f64 / rate) as f32))
             .collect()
+    }
+
+    #[test]
+    fn bins_are_those_of_the_fourier_transform() {
+        let mut finder = MainsFinder::new(360.0);
+        let sample = |k: usize| ((k * k % 719) as f32 * 0.013).sin() + 3.0;
+        let n = finder.n;
+        finder.segment.extend((0..n).map(sample));
+        let bins = finder.bins();
+        for bin in [finder.first, 100, 120, finder.first + bins.len() - 1] {
+            let (mut re, mut im) = (0.0, 0.0);
+            for k in 0..n {
+                let turn = std::f64::consts::TAU * (bin * k % n) as f64 / n as f64;
+                re += f64::from(sample(k)) * turn.cos();
+                im -= f64::from(sample(k)) * turn.sin();
+            }
+            let found = bins[bin - finder.first].map(f64::from);
+            // The sign of the imaginary part is a matter of which way time runs.
+            assert!((found[0] - re).abs() < 0.01, "{bin}: {found:?} {re} {im}");
+            assert!(
+                (found[1].abs() - im.abs()).abs() < 0.01,
+                "{bin}: {found:?} {re} {im}"
+            );
+        }
     }
 
     #[test]
