@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use ecg::{DeviceId, QualityReason, RateSource, SampleRate, SignalKind, TwelveLead, Utc};
+use ecg::{
+    DeviceId, Measurement, QualityReason, RateSource, SampleRate, SignalKind, TwelveLead, Utc,
+};
 use tokio::sync::broadcast;
 
 /// Live events that a subscriber may lag behind before it misses some.
@@ -67,6 +69,8 @@ pub struct DeviceStatus {
     pub rate_source: Option<RateSource>,
     /// Each signal's last judged second.
     pub quality: Vec<(SignalKind, f32, QualityReason)>,
+    /// What was measured of the newest beat and the last ones, and when that was; measured leads only.
+    pub measurement: Option<(Box<Measurement>, Utc)>,
     /// Percent, if the device says so.
     pub battery_percent: Option<u8>,
     /// Who wears it.

@@ -21,8 +21,8 @@ use alarm::Machine;
 use dsp::{Chain, Output, Trace};
 use ecg::{
     AlarmEvent, AlarmId, AlarmState, Anchor, Beat, Block, BootId, Gap, Layout, Lead, LeadOrigin,
-    Pulse, Quality, Rate, RecordId, SampleCount, SampleIndex, SampleRate, SignalKind, Strip,
-    StripSignal, Trend, TwelveLead, Utc, Window,
+    Measurement, Pulse, Quality, Rate, RecordId, SampleCount, SampleIndex, SampleRate, SignalKind,
+    Strip, StripSignal, Trend, TwelveLead, Utc, Window,
 };
 use store::{Batch, RecordUpdate, Resume};
 
@@ -65,6 +65,8 @@ pub enum Live {
     Rate(Rate),
     /// The quality of one second of one signal.
     Quality(Quality),
+    /// What was measured of a beat, and when that was.
+    Complex(Box<Measurement>, Utc),
 }
 
 /// The monitor of one device.
@@ -310,6 +312,10 @@ impl Monitor {
                     if quality.end > open.resume_at {
                         open.add_quality(quality, effects);
                     }
+                }
+                Output::Complex(measurement) => {
+                    let utc = open.anchor.utc(measurement.r_peak);
+                    effects.live.push(Live::Complex(measurement, utc));
                 }
                 Output::Trace(trace) => {
                     let utc = open.anchor.utc(trace.start);

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!            +-> Qrs / PulseDetector (one per signal) -> Selection -> RateCounter -> Beat, Pulse, Rate
-//! Block -----+-> QualityMeter (one per signal) --------------^---------------------> Quality
-//!            +-> Resampler -> Baseline (one per signal) -> Trail ------------------> Trace, Window
+//! Block -----+-> QualityMeter (one per signal) --------------^-----v---------------> Quality
+//!            +--------------------------------------------------> Meter ------------> Complex
+//!            +-> Resampler (one per signal) -------------------------^
+//!                    +-> Baseline (one per signal) -> Trail -----------------------> Trace, Window
 //! ```
 //!
 //! Three contracts, each tested:
@@ -19,11 +21,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ecg::{
-    Beat, Block, Gap, Layout, Lead, Pulse, Quality, Rate, RateSource, SampleIndex, SampleRate,
-    SignalKind, Strip, Window,
+    Beat, Block, Gap, Layout, Lead, Measurement, Pulse, Quality, Rate, RateSource, SampleIndex,
+    SampleRate, SignalKind, Strip, Window,
 };
 
 use crate::baseline::Baseline;
+use crate::measure::{self, Meter};
 use crate::pulse::{self, PulseDetector};
 use crate::qrs::{self, Qrs};
 use crate::quality::QualityMeter;
@@ -31,7 +34,10 @@ use crate::resample::{ResamplePlan, Resampler};
 use crate::rr::{self, RateCounter};
 use crate::selection::{Selection, Taken};
 use crate::window::{Trace, Trail};
-use crate::{Config, Error};
+use crate::{Config, Error, delineate};
+
+/// Longer blocks are taken in piece by piece.
+const BITE_SECONDS: f64 = 1.0;
 
 /// Zeros stand for samples that mean nothing.
 static SILENCE: [f32; 128] = [0.0; 128];
@@ -55,6 +61,8 @@ pub enum Output {
     /// and none about a later one. It follows [`Output::Decided`] at a fixed distance; at a gap and at the end it
     /// catches up.
     Settled(SampleIndex),
+    /// What was measured of a beat; a late fact.
+    Complex(Box<Measurement>),
     /// Filtered samples.
     Trace(Trace),
     /// A window for the models, at each hop.
@@ -67,6 +75,7 @@ impl Output {
     /// [`Chain::SETTLE_SECONDS`] past its position: neither earlier nor later.
     pub fn late_at(&self) -> Option<SampleIndex> {
         match self {
+            Output::Complex(measurement) => Some(measurement.r_peak),
             Output::Beat(_)
             | Output::Pulse(_)
             | Output::Rate(_)
@@ -92,6 +101,7 @@ pub struct Chain {
     ppg: Selection,
     ecg_rate: RateCounter,
     ppg_rate: RateCounter,
+    meter: Meter,
     /// Said, but not yet due.
     held: Vec<Held>,
     /// Late facts, not yet due.
@@ -101,6 +111,8 @@ pub struct Chain {
     next: SampleIndex,
     decided: SampleIndex,
     settled: SampleIndex,
+    /// Up to where that has been said.
+    marked: (SampleIndex, SampleIndex),
 }
 
 /// An output that waits for everything before it.
@@ -195,12 +207,14 @@ impl Chain {
             ppg: Selection::new(base, &ppg),
             ecg_rate: RateCounter::new(RateSource::Ecg, base),
             ppg_rate: RateCounter::new(RateSource::Ppg, base),
+            meter: Meter::new(layout, window_rate)?,
             held: Vec::with_capacity(32),
             late: Vec::with_capacity(32),
             running: false,
             next: SampleIndex(0),
             decided: SampleIndex(0),
             settled: SampleIndex(0),
+            marked: Default::default(),
         })
     }
 
@@ -226,25 +240,51 @@ impl Chain {
         if !self.running {
             self.start(block.start);
         }
-        for (k, (path, signal)) in self.paths.iter_mut().zip(&block.signals).enumerate() {
-            let (ecg, ppg, held) = (&mut self.ecg, &mut self.ppg, &mut self.held);
-            path.quality
-                .push(&signal.samples, signal.lead_off, |quality| {
-                    ecg.judge(k, &quality);
-                    ppg.judge(k, &quality);
-                    held.push(Held {
-                        at: SampleIndex(quality.end.0 - 1),
-                        rank: 4 + k,
-                        output: Output::Quality(quality),
-                    });
-                });
-            path.detect(&signal.samples, signal.lead_off);
-            path.trace(&signal.samples, signal.lead_off);
+        // What a late fact needs is kept for the last seconds only, so long blocks are taken in bites.
+        let bite = self.base.count(BITE_SECONDS);
+        let end = block.end();
+        while self.next < end {
+            self.bite(block, self.next.after(bite).min(end), out);
         }
-        self.next = block.end();
+        self.mark(out);
+        self.show(out);
+    }
+
+    /// Takes in what a block holds from `next` on to before `until`.
+    fn bite(&mut self, block: &Block, until: SampleIndex, out: &mut Vec<Output>) {
+        for (k, (path, signal)) in self.paths.iter_mut().zip(&block.signals).enumerate() {
+            let own = |at: SampleIndex| {
+                let first = self.base.convert(block.start, path.rate);
+                let n = self.base.convert(at, path.rate).since(first).0;
+                usize::try_from(n).map_or(usize::MAX, |n| n.min(signal.samples.len()))
+            };
+            let to = if until == block.end() {
+                signal.samples.len()
+            } else {
+                own(until)
+            };
+            let samples = &signal.samples[own(self.next).min(to)..to];
+            let (ecg, ppg, held) = (&mut self.ecg, &mut self.ppg, &mut self.held);
+            let meter = &mut self.meter;
+            path.quality.push(samples, signal.lead_off, |quality| {
+                ecg.judge(k, &quality);
+                ppg.judge(k, &quality);
+                meter.judge(k, &quality);
+                held.push(Held {
+                    at: SampleIndex(quality.end.0 - 1),
+                    rank: 4 + k,
+                    output: Output::Quality(quality),
+                });
+            });
+            path.detect(samples, signal.lead_off);
+            meter.push(k, samples, signal.lead_off);
+            path.trace(samples, signal.lead_off, |first, samples| {
+                meter.push_window(k, first, samples);
+            });
+        }
+        self.next = until;
         self.decide(self.next.before(self.lag), out);
         self.settle(self.next.before(self.settle_lag), out);
-        self.show(out);
     }
 
     /// Samples are missing: ends the segment before the gap and appends all that is still to be
@@ -259,11 +299,14 @@ impl Chain {
         if !self.running {
             return;
         }
-        for path in &mut self.paths {
-            path.finish();
+        let meter = &mut self.meter;
+        for (k, path) in self.paths.iter_mut().enumerate() {
+            path.finish(|first, samples| meter.push_window(k, first, samples));
         }
+        meter.finish();
         self.decide(self.next, out);
         self.settle(self.next, out);
+        self.mark(out);
         self.show(out);
         self.running = false;
     }
@@ -288,20 +331,32 @@ impl Chain {
 
     /// The memory that this chain holds, stack and heap.
     pub fn state_bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.paths.capacity() * size_of::<Path>()
-            + self.paths.iter().map(Path::heap_bytes).sum::<usize>()
-            + self
-                .plans
-                .iter()
-                .map(|plan| size_of::<ResamplePlan>() + plan.heap_bytes())
-                .sum::<usize>()
-            + self.trail.heap_bytes()
-            + self.ecg.heap_bytes()
+        self.state_parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The memory that this chain holds, stack and heap, by what it is for.
+    pub fn state_parts(&self) -> Vec<(&'static str, usize)> {
+        let paths = |of: fn(&Path) -> usize| self.paths.iter().map(of).sum::<usize>();
+        let plan = |plan: &Arc<ResamplePlan>| size_of::<ResamplePlan>() + plan.heap_bytes();
+        let held = (self.held.capacity() + self.late.capacity()) * size_of::<Held>();
+        let small = self.ecg.heap_bytes()
             + self.ppg.heap_bytes()
             + self.ecg_rate.heap_bytes()
-            + self.ppg_rate.heap_bytes()
-            + (self.held.capacity() + self.late.capacity()) * size_of::<Held>()
+            + self.ppg_rate.heap_bytes();
+        vec![
+            ("chain", size_of::<Self>() + small + held),
+            ("detectors", paths(|path| path.detector.heap_bytes())),
+            ("quality", paths(|path| path.quality.heap_bytes())),
+            ("resampling plans", self.plans.iter().map(plan).sum()),
+            ("resamplers", paths(|path| path.resampler.heap_bytes())),
+            ("baselines", paths(|path| path.baseline.heap_bytes())),
+            (
+                "paths",
+                self.paths.capacity() * size_of::<Path>() + paths(Path::heap_bytes),
+            ),
+            ("trail", self.trail.heap_bytes()),
+            ("measurements", self.meter.heap_bytes()),
+        ]
     }
 
     /// Begins a segment.
@@ -310,14 +365,18 @@ impl Chain {
         self.next = start;
         self.decided = self.decided.max(start);
         self.settled = self.settled.max(start);
+        self.marked = (self.decided, self.settled);
         self.ecg.reset(start);
         self.ppg.reset(start);
         self.ecg_rate.interrupt();
         self.ppg_rate.interrupt();
+        self.meter.reset();
         let mut first = SampleIndex(0);
-        for path in &mut self.paths {
+        for (k, path) in self.paths.iter_mut().enumerate() {
             path.start(self.base, start);
             first = path.resampler.next_index();
+            let own = self.base.convert(start, path.rate);
+            self.meter.reset_signal(k, own, first);
         }
         // Rates that do not divide evenly may start a sample apart: the first path sets the pace.
         if let Some(path) = self.paths.first() {
@@ -345,9 +404,14 @@ impl Chain {
             }
         }
         let (held, rate) = (&mut self.held, &mut self.ecg_rate);
+        let meter = &mut self.meter;
         self.ecg.take(until, |taken| match taken {
-            Taken::Blind => rate.interrupt(),
-            Taken::Found(at) => {
+            Taken::Blind => {
+                rate.interrupt();
+                meter.interrupt();
+            }
+            Taken::Found(at, signal) => {
+                meter.beat(at, signal);
                 let beat = Output::Beat(Beat {
                     r_peak: at,
                     class: None,
@@ -358,7 +422,7 @@ impl Chain {
         let rate = &mut self.ppg_rate;
         self.ppg.take(until, |taken| match taken {
             Taken::Blind => rate.interrupt(),
-            Taken::Found(at) => {
+            Taken::Found(at, _) => {
                 let pulse = Output::Pulse(Pulse { onset: at });
                 hold(held, at, 2, pulse, rate.push(at));
             }
@@ -366,7 +430,6 @@ impl Chain {
         self.held.sort_by_key(|held| (held.at, held.rank));
         let due = self.held.partition_point(|held| held.at < until);
         out.extend(self.held.drain(..due).map(|held| held.output));
-        out.push(Output::Decided(until));
     }
 
     /// Says every late fact about positions before `until`.
@@ -375,10 +438,29 @@ impl Chain {
             return;
         }
         self.settled = until;
+        let late = &mut self.late;
+        self.meter.take(until, |measurement| {
+            late.push(Held {
+                at: measurement.r_peak,
+                rank: 0,
+                output: Output::Complex(Box::new(measurement)),
+            });
+        });
         self.late.sort_by_key(|held| (held.at, held.rank));
         let due = self.late.partition_point(|held| held.at < until);
         out.extend(self.late.drain(..due).map(|held| held.output));
-        out.push(Output::Settled(until));
+    }
+
+    /// Says how far everything has been said, where that is farther than before.
+    fn mark(&mut self, out: &mut Vec<Output>) {
+        let now = (self.decided, self.settled);
+        if now.0 > self.marked.0 {
+            out.push(Output::Decided(now.0));
+        }
+        if now.1 > self.marked.1 {
+            out.push(Output::Settled(now.1));
+        }
+        self.marked = now;
     }
 
     /// Shows the samples that all signals have ready.
@@ -448,36 +530,47 @@ impl Path {
         }
     }
 
-    fn trace(&mut self, samples: &[f32], off: bool) {
+    /// Takes in samples for the trace; `resampled` sees them at the window rate, and the index of the first.
+    fn trace(
+        &mut self,
+        samples: &[f32],
+        off: bool,
+        mut resampled: impl FnMut(SampleIndex, &[f32]),
+    ) {
         for bite in samples.chunks(SILENCE.len()) {
             let bite = if off { &SILENCE[..bite.len()] } else { bite };
+            let first = self.resampler.next_index();
             self.resampler.push(bite, &mut self.resampled);
+            resampled(first, &self.resampled);
             self.baseline.push(&self.resampled, &mut self.ready);
             self.resampled.clear();
         }
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, mut resampled: impl FnMut(SampleIndex, &[f32])) {
         if let Detector::Qrs(qrs) = &mut self.detector {
             qrs.finish(&mut self.found);
         }
+        let first = self.resampler.next_index();
         self.resampler.finish(&mut self.resampled);
+        resampled(first, &self.resampled);
         self.baseline.push(&self.resampled, &mut self.ready);
         self.resampled.clear();
         self.baseline.finish(&mut self.ready);
     }
 
     fn heap_bytes(&self) -> usize {
-        let detector = match &self.detector {
+        (self.resampled.capacity() + self.ready.capacity()) * size_of::<f32>()
+            + self.found.capacity() * size_of::<SampleIndex>()
+    }
+}
+
+impl Detector {
+    fn heap_bytes(&self) -> usize {
+        match self {
             Detector::Qrs(qrs) => size_of::<Qrs>() + qrs.heap_bytes(),
             Detector::Pulse(pulse) => size_of::<PulseDetector>() + pulse.heap_bytes(),
-        };
-        detector
-            + self.quality.heap_bytes()
-            + self.resampler.heap_bytes()
-            + self.baseline.heap_bytes()
-            + (self.resampled.capacity() + self.ready.capacity()) * size_of::<f32>()
-            + self.found.capacity() * size_of::<SampleIndex>()
+        }
     }
 }
 
@@ -485,4 +578,7 @@ impl Path {
 const _: () = assert!(qrs::MEMORY_SECONDS + rr::WINDOW_SECONDS <= Chain::MEMORY_SECONDS);
 const _: () = assert!(pulse::MEMORY_SECONDS + rr::WINDOW_SECONDS <= Chain::MEMORY_SECONDS);
 const _: () = assert!(pulse::LAG_SECONDS <= Chain::LAG_SECONDS);
-const _: () = assert!(Chain::LAG_SECONDS <= Chain::SETTLE_SECONDS);
+const _: () = assert!(qrs::MEMORY_SECONDS + delineate::MEMORY_SECONDS <= Chain::MEMORY_SECONDS);
+const _: () = assert!(qrs::MEMORY_SECONDS + measure::MEMORY_SECONDS <= Chain::MEMORY_SECONDS);
+const _: () = assert!(delineate::LOOK_AHEAD_SECONDS <= Chain::SETTLE_SECONDS);
+const _: () = assert!(Chain::LAG_SECONDS + measure::NEXT_SECONDS < Chain::SETTLE_SECONDS);

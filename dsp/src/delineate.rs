@@ -9,7 +9,7 @@
 //! from a window of 2.3 s around it: a moving mean (Hann, one second) taken off, divided by the
 //! mean height of its QRS complexes, R peaks marked. A small convolutional network gives each
 //! sample a probability of background, P, QRS and T; ends are where it passes one half, between
-//! samples. Last, the beats of the last ten seconds say whether there is an atrial rhythm at all
+//! samples. Last, the beats of the last eight seconds say whether there is an atrial rhythm at all
 //! (`rhythm.rs`).
 //!
 //! **A complex depends on nothing but the signal around its beat and the beats of the last
@@ -24,9 +24,11 @@ mod network;
 mod rhythm;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ecg::{SampleIndex, SampleRate, SignalKind};
+
+pub use ecg::Wave;
 
 use crate::Error;
 use crate::resample::{self, ResamplePlan, Resampler};
@@ -38,13 +40,16 @@ use rhythm::{Atria, Rhythm};
 pub const LOOK_AHEAD_SECONDS: f64 = (HALF as f64 + 1.0) / RATE_HZ + resample::HALF_SECONDS + 0.01;
 
 /// A complex depends on no sample and no beat older than this before its R peak.
-pub const MEMORY_SECONDS: f64 = rhythm::SECONDS + LENGTH as f64 / RATE_HZ;
+pub const MEMORY_SECONDS: f64 = rhythm::SECONDS + BACK_SECONDS + resample::HALF_SECONDS;
+
+/// The window of a beat begins at most so long before its R peak.
+pub(crate) const BACK_SECONDS: f64 = (HALF + STRIDE) as f64 / RATE_HZ;
 
 /// The lowest rate of a lead that is delineated.
 pub const MIN_RATE_HZ: f64 = 100.0;
 
 /// The rate of the window.
-const RATE_HZ: f64 = 125.0;
+pub(crate) const RATE_HZ: f64 = 125.0;
 /// Samples from the start of the window to the R peak; it may be up to a stride more.
 const HALF: usize = LENGTH / 2;
 /// R peaks of the window later than this after the beat are left out: a detector may not have
@@ -62,17 +67,6 @@ const FAINT_SECONDS: f64 = 0.04;
 const LARGEST: f32 = 1e12;
 /// A lower QRS is none: what is left of a flat line.
 const LOWEST_HEIGHT: f32 = 1e-12;
-
-/// A wave. Positions are sample indices of the lead, with fractions.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Wave {
-    /// Where it leaves the baseline.
-    pub onset: f64,
-    /// Where it is farthest from the line between its ends; of the QRS, the R peak as given.
-    pub peak: f64,
-    /// Where it is back.
-    pub offset: f64,
-}
 
 /// One beat and its waves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,20 +87,10 @@ pub struct Complex {
 /// [`push`](Self::push), [`take`](Self::take).
 #[derive(Debug, Clone)]
 pub struct Delineator {
-    /// Input samples per sample of the window.
-    ratio: f64,
     resampler: Resampler,
-    network: Network,
-    rhythm: Rhythm,
-    /// The lead at 125 Hz; zero where the electrode is off.
-    trail: VecDeque<f32>,
-    /// The index of its first sample.
-    first: i64,
     resampled: Vec<f32>,
-    /// R peaks, oldest first, those delineated included as long as they matter.
-    beats: VecDeque<SampleIndex>,
-    /// How many of them are delineated.
-    n_done: usize,
+    track: Track,
+    judge: Judge,
 }
 
 impl Delineator {
@@ -115,7 +99,7 @@ impl Delineator {
     /// # Errors
     /// [`Error::Coarse`] under [`MIN_RATE_HZ`].
     pub fn new(signal: SignalKind, rate: SampleRate) -> Result<Self, Error> {
-        Self::with_weights(signal, rate, network::WEIGHTS)
+        Self::with_judge(signal, rate, Judge::new(rate))
     }
 
     /// The same with other `weights`, such as those of a cross-validation: f32, little-endian.
@@ -127,6 +111,11 @@ impl Delineator {
         rate: SampleRate,
         weights: &[u8],
     ) -> Result<Self, Error> {
+        let network = Arc::new(Network::new(weights)?);
+        Self::with_judge(signal, rate, Judge::with_network(rate, network))
+    }
+
+    fn with_judge(signal: SignalKind, rate: SampleRate, judge: Judge) -> Result<Self, Error> {
         let hz = rate.hz();
         if hz < MIN_RATE_HZ {
             return Err(Error::Coarse {
@@ -137,34 +126,24 @@ impl Delineator {
         }
         let plan = ResamplePlan::new(rate, SampleRate::new(RATE_HZ)?);
         Ok(Self {
-            ratio: hz / RATE_HZ,
             resampler: Resampler::new(Arc::new(plan), SampleIndex(0)),
-            network: Network::new(weights)?,
-            rhythm: Rhythm::default(),
-            trail: VecDeque::with_capacity(4 * LENGTH),
-            first: 0,
             resampled: Vec::with_capacity(LENGTH),
-            beats: VecDeque::with_capacity(32),
-            n_done: 0,
+            track: Track::default(),
+            judge,
         })
     }
 
     /// Begins a new segment at `start`, an index of this lead.
     pub fn reset(&mut self, start: SampleIndex) {
         self.resampler.reset(start);
-        self.rhythm = Rhythm::default();
-        self.trail.clear();
-        self.first = self.resampler.next_index().0.cast_signed();
-        self.beats.clear();
-        self.n_done = 0;
+        self.track.reset(self.resampler.next_index());
+        self.judge.reset();
     }
 
     /// An R peak, later than the one before, at most [`qrs::LAG_SECONDS`](crate::qrs::LAG_SECONDS)
     /// before the end of the input. Others are passed over.
     pub fn beat(&mut self, at: SampleIndex) {
-        if self.beats.back().is_none_or(|last| at > *last) {
-            self.beats.push_back(at);
-        }
+        self.judge.beat(at);
     }
 
     /// Takes samples in. With `off` the electrode is off and the samples mean nothing.
@@ -174,80 +153,214 @@ impl Delineator {
             let clean = &mut clean[..bite.len()];
             if !off {
                 for (clean, sample) in clean.iter_mut().zip(bite) {
-                    let finite = if sample.is_nan() { 0.0 } else { *sample };
-                    *clean = finite.clamp(-LARGEST, LARGEST);
+                    *clean = if sample.is_nan() { 0.0 } else { *sample };
                 }
             }
             self.resampler.push(clean, &mut self.resampled);
-            self.trail.extend(self.resampled.drain(..));
+            self.track.push(&self.resampled);
+            self.resampled.clear();
         }
     }
 
     /// Appends every complex to `out` of which all is known.
     pub fn take(&mut self, out: &mut Vec<Complex>) {
-        let end = self.first + signed(self.trail.len());
-        self.settle(end, out);
+        self.settle(self.track.end(), out);
         // a beat to come may be a detector's lag old, and so much of what is before its window
-        let next = self.beats.get(self.n_done).map(|at| self.window_start(*at));
-        let kept = signed(4 * LENGTH);
-        let needed = next.unwrap_or(end).min(end - kept / 2);
-        while self.first < needed && self.trail.pop_front().is_some() {
-            self.first += 1;
-        }
+        let pending = self.judge.pending().map(|at| self.judge.window_start(at));
+        let spare = self.track.end() - 2 * signed(LENGTH);
+        self.track.forget(pending.unwrap_or(spare).min(spare));
     }
 
     /// Ends the segment: appends what is left to `out`, as if nothing followed.
     pub fn finish(&mut self, out: &mut Vec<Complex>) {
         self.resampler.finish(&mut self.resampled);
-        self.trail.extend(self.resampled.drain(..));
+        self.track.push(&self.resampled);
+        self.resampled.clear();
         self.settle(i64::MAX, out);
-    }
-
-    /// The memory that it holds, stack and heap, the weights included.
-    pub fn state_bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.network.heap_bytes()
-            + (self.trail.capacity() + self.resampled.capacity()) * size_of::<f32>()
-            + self.beats.capacity() * size_of::<SampleIndex>()
     }
 
     /// Delineates the beats whose windows end by `end`.
     fn settle(&mut self, end: i64, out: &mut Vec<Complex>) {
-        while let Some(&at) = self.beats.get(self.n_done) {
-            if self.window_start(at) + signed(LENGTH) > end {
-                return;
-            }
-            out.extend(self.delineate(at));
-            self.n_done += 1;
-            // the one before the next beat is all that a window can hold of older ones that counts
-            while self.n_done > 16 {
-                self.beats.pop_front();
-                self.n_done -= 1;
-            }
+        while let Some(at) = self.judge.pending()
+            && self.judge.window_start(at) + signed(LENGTH) <= end
+        {
+            out.extend(self.judge.next(&self.track).map(|judged| judged.complex));
+        }
+    }
+}
+
+/// The last samples of a signal by their index.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Track {
+    samples: Vec<f32>,
+    /// The index of the first one.
+    first: i64,
+}
+
+impl Track {
+    /// Samples are dropped no fewer at once.
+    pub(crate) const SLACK: usize = 64;
+
+    /// With room for `n` samples.
+    pub(crate) fn with_capacity(n: usize) -> Self {
+        Self {
+            samples: Vec::with_capacity(n),
+            first: 0,
         }
     }
 
-    /// The beat at `at`; `None` where the lead is flat or the electrode off.
-    fn delineate(&mut self, at: SampleIndex) -> Option<Complex> {
+    /// Begins anew at `start`.
+    pub(crate) fn reset(&mut self, start: SampleIndex) {
+        self.samples.clear();
+        self.first = start.0.cast_signed();
+    }
+
+    pub(crate) fn push(&mut self, samples: &[f32]) {
+        self.samples.extend_from_slice(samples);
+    }
+
+    pub(crate) fn extend(&mut self, samples: impl Iterator<Item = f32>) {
+        self.samples.extend(samples);
+    }
+
+    /// Takes in `n` samples that mean nothing.
+    pub(crate) fn push_none(&mut self, n: usize) {
+        self.samples.resize(self.samples.len() + n, f32::NAN);
+    }
+
+    /// The index after the last sample.
+    pub(crate) fn end(&self) -> i64 {
+        self.first + signed(self.samples.len())
+    }
+
+    /// Drops what is before `index`, sooner or later.
+    pub(crate) fn forget(&mut self, index: i64) {
+        let n = usize::try_from(index - self.first).unwrap_or(0);
+        let n = n.min(self.samples.len());
+        if n >= Self::SLACK {
+            self.samples.drain(..n);
+            self.first += signed(n);
+        }
+    }
+
+    /// The samples from index `from` on to before `to`, as far as they are there.
+    pub(crate) fn span(&self, from: i64, to: i64) -> &[f32] {
+        let slot = |index: i64| {
+            let slot = usize::try_from(index - self.first).unwrap_or(0);
+            slot.min(self.samples.len())
+        };
+        &self.samples[slot(from)..slot(to).max(slot(from))]
+    }
+
+    /// The window from `start` on; NaN where samples are missing.
+    fn window(&self, start: i64) -> [f32; LENGTH] {
+        let mut window = [f32::NAN; LENGTH];
+        let there = self.span(start, start + signed(LENGTH));
+        let skip = usize::try_from(self.first - start).unwrap_or(0).min(LENGTH);
+        let n = there.len().min(LENGTH - skip);
+        window[skip..][..n].copy_from_slice(&there[..n]);
+        window
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.samples.capacity() * size_of::<f32>()
+    }
+}
+
+/// A beat as judged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Judged {
+    pub(crate) complex: Complex,
+    /// What looks like a P wave, whether or not the rhythm has any.
+    pub(crate) p_like: Option<Wave>,
+    /// Whether there is no atrial rhythm to believe P waves in.
+    pub(crate) astray: bool,
+}
+
+/// Delineates beat by beat, on whichever lead.
+#[derive(Debug, Clone)]
+pub(crate) struct Judge {
+    /// Samples of the positions of R peaks per sample of the window.
+    ratio: f64,
+    network: Arc<Network>,
+    rhythm: Rhythm,
+    /// R peaks, oldest first, those delineated included as long as they matter.
+    beats: VecDeque<SampleIndex>,
+    /// How many of them are delineated.
+    n_done: usize,
+}
+
+impl Judge {
+    /// For R peaks whose positions count at `rate`.
+    pub(crate) fn new(rate: SampleRate) -> Self {
+        Self::with_network(rate, Network::shipped())
+    }
+
+    fn with_network(rate: SampleRate, network: Arc<Network>) -> Self {
+        Self {
+            ratio: rate.hz() / RATE_HZ,
+            network,
+            rhythm: Rhythm::default(),
+            beats: VecDeque::with_capacity(32),
+            n_done: 0,
+        }
+    }
+
+    /// Begins a new segment.
+    pub(crate) fn reset(&mut self) {
+        self.rhythm = Rhythm::default();
+        self.beats.clear();
+        self.n_done = 0;
+    }
+
+    /// An R peak; one that is not later than the one before is passed over, which is `false`.
+    pub(crate) fn beat(&mut self, at: SampleIndex) -> bool {
+        let later = self.beats.back().is_none_or(|last| at > *last);
+        if later {
+            self.beats.push_back(at);
+        }
+        later
+    }
+
+    /// The R peak to delineate next.
+    pub(crate) fn pending(&self) -> Option<SampleIndex> {
+        self.beats.get(self.n_done).copied()
+    }
+
+    /// The R peaks around the one to delineate next.
+    pub(crate) fn neighbours(&self) -> (Option<SampleIndex>, Option<SampleIndex>) {
+        let before = self.n_done.checked_sub(1).and_then(|k| self.beats.get(k));
+        (before.copied(), self.beats.get(self.n_done + 1).copied())
+    }
+
+    /// Delineates the next R peak on the lead whose last seconds are in `track`, at 125 Hz; `None`
+    /// where the lead is flat or the electrode off.
+    pub(crate) fn next(&mut self, track: &Track) -> Option<Judged> {
+        let judged = self.delineate(self.pending()?, track);
+        self.n_done += 1;
+        // the one before the next beat is all that a window can hold of older ones that counts
+        while self.n_done > 16 {
+            self.beats.pop_front();
+            self.n_done -= 1;
+        }
+        judged
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.beats.capacity() * size_of::<SampleIndex>() + self.rhythm.heap_bytes()
+    }
+
+    fn delineate(&mut self, at: SampleIndex, track: &Track) -> Option<Judged> {
         let start = self.window_start(at);
         let place = |at: SampleIndex| at.0 as f64 / self.ratio - start as f64;
         let r = place(at);
         let known = |place: &f64| *place >= 0.0 && *place <= r + KNOWN;
-        let peaks: Vec<f64> = self
-            .beats
-            .iter()
-            .map(|at| place(*at))
-            .filter(known)
-            .collect();
+        let peaks = self.beats.iter().map(|at| place(*at)).filter(known);
+        let peaks: Vec<f64> = peaks.collect();
         let before = peaks.iter().copied().rfind(|peak| *peak < r);
         let after = peaks.iter().copied().find(|peak| *peak > r);
 
-        let raw: [f32; LENGTH] = std::array::from_fn(|k| {
-            let slot = usize::try_from(start - self.first + signed(k)).ok();
-            let sample = slot.and_then(|slot| self.trail.get(slot));
-            sample.copied().unwrap_or(f32::NAN)
-        });
-        let input = prepare(&raw, &peaks)?;
+        let input = prepare(&track.window(start), &peaks)?;
         let classes = self.network.run(&input);
         let spans = waves(&input[0], &classes, r, before, after);
         let position = |k: f64| (k + start as f64) * self.ratio;
@@ -258,7 +371,8 @@ impl Delineator {
         };
         let seconds = at.0 as f64 / (self.ratio * RATE_HZ);
         let pr = |p: &Span| (r - p.onset) / RATE_HZ;
-        let p = match self.rhythm.push(seconds, spans.p.as_ref().map(pr)) {
+        let atria = self.rhythm.push(seconds, spans.p.as_ref().map(pr));
+        let p = match atria {
             Atria::Unknown => spans.p,
             Atria::Astray => None,
             Atria::Lead(usual) => spans.p.or_else(|| {
@@ -267,15 +381,19 @@ impl Delineator {
             }),
         };
         let (qrs, peak) = (wave(spans.qrs), at.0 as f64);
-        Some(Complex {
-            r_peak: at,
-            p: p.map(wave),
-            qrs: Wave {
-                onset: qrs.onset.min(peak),
-                peak,
-                offset: qrs.offset.max(peak),
+        Some(Judged {
+            complex: Complex {
+                r_peak: at,
+                p: p.map(wave),
+                qrs: Wave {
+                    onset: qrs.onset.min(peak),
+                    peak,
+                    offset: qrs.offset.max(peak),
+                },
+                t: spans.t.map(wave),
             },
-            t: spans.t.map(wave),
+            p_like: spans.p.map(wave),
+            astray: atria == Atria::Astray,
         })
     }
 
@@ -284,7 +402,7 @@ impl Delineator {
         clippy::cast_possible_truncation,
         reason = "an index of 2^53 samples is out of reach"
     )]
-    fn window_start(&self, at: SampleIndex) -> i64 {
+    pub(crate) fn window_start(&self, at: SampleIndex) -> i64 {
         let strides = (at.0 as f64 / self.ratio - HALF as f64) / STRIDE as f64;
         strides.floor() as i64 * signed(STRIDE)
     }
@@ -295,9 +413,23 @@ fn signed(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+/// The weights of the mean that is taken off: a Hann window.
+static HANN: LazyLock<[f32; 2 * MEAN_HALF + 1]> = LazyLock::new(|| {
+    std::array::from_fn(|k| {
+        let phase = (k + 1) as f64 / (MEAN_HALF + 1) as f64 * std::f64::consts::PI;
+        #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
+        let weight = (0.5 - 0.5 * phase.cos()) as f32;
+        weight
+    })
+});
+
+/// Their sum around each sample of a window that has all its samples.
+static WHOLE: LazyLock<[f32; LENGTH]> = LazyLock::new(|| hann_sums(&[1.0; LENGTH]));
+
 /// What the network sees: the signal, and the marks of its R peaks. `None` without a QRS that
 /// has a height. Samples that are NaN are missing, and seen as zero.
 fn prepare(raw: &[f32; LENGTH], peaks: &[f64]) -> Option<[[f32; LENGTH]; N_INPUTS]> {
+    let raw = raw.map(|value| value.clamp(-LARGEST, LARGEST));
     let heights = peaks.iter().map(|peak| {
         let near =
             (0..LENGTH).filter(|k| (*k as f64 - (peak + 0.5).floor()).abs() <= QRS_HALF as f64);
@@ -313,25 +445,13 @@ fn prepare(raw: &[f32; LENGTH], peaks: &[f64]) -> Option<[[f32; LENGTH]; N_INPUT
     if height.is_nan() || height < LOWEST_HEIGHT {
         return None;
     }
-    let valid: [f32; LENGTH] = raw.map(|value| if value.is_nan() { 0.0 } else { 1.0 });
-    let scaled: [f32; LENGTH] = raw.map(|value| if value.is_nan() { 0.0 } else { value / height });
-    let weights: [f32; 2 * MEAN_HALF + 1] = std::array::from_fn(|k| {
-        let phase = (k + 1) as f64 / (MEAN_HALF + 1) as f64 * std::f64::consts::PI;
-        #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
-        let weight = (0.5 - 0.5 * phase.cos()) as f32;
-        weight
-    });
-    let mut signal = [0.0; LENGTH];
-    for (at, out) in signal.iter_mut().enumerate() {
-        let from = at.saturating_sub(MEAN_HALF);
-        let to = (at + MEAN_HALF + 1).min(LENGTH);
-        let weights = &weights[from + MEAN_HALF - at..];
-        let (mut sum, mut total) = (0.0, 0.0);
-        for ((value, valid), weight) in scaled[from..to].iter().zip(&valid[from..to]).zip(weights) {
-            sum += value * weight;
-            total += valid * weight;
-        }
-        *out = (scaled[at] - sum / total.max(1e-6)) * valid[at];
+    let mut signal = raw.map(|value| if value.is_nan() { 0.0 } else { value / height });
+    let sums = hann_sums(&signal);
+    let gaps = raw.iter().any(|value| value.is_nan());
+    let valid = raw.map(|value| if value.is_nan() { 0.0 } else { 1.0 });
+    let totals = if gaps { hann_sums(&valid) } else { *WHOLE };
+    for (((value, valid), sum), total) in signal.iter_mut().zip(valid).zip(sums).zip(totals) {
+        *value = (*value - sum / total.max(1e-6)) * valid;
     }
     let mut marks = [0.0; LENGTH];
     for (at, mark) in marks.iter_mut().enumerate() {
@@ -342,6 +462,23 @@ fn prepare(raw: &[f32; LENGTH], peaks: &[f64]) -> Option<[[f32; LENGTH]; N_INPUT
         *mark = height;
     }
     Some([signal, marks])
+}
+
+/// The sum over the Hann window around each sample, with zeros beyond the ends.
+fn hann_sums(samples: &[f32; LENGTH]) -> [f32; LENGTH] {
+    const BLOCK: usize = 16;
+    let mut padded = [0.0; LENGTH + 2 * MEAN_HALF];
+    padded[MEAN_HALF..][..LENGTH].copy_from_slice(samples);
+    let mut out = [0.0; LENGTH];
+    for (k, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+        let near = padded[k * BLOCK..].windows(BLOCK);
+        for (samples, weight) in near.zip(HANN.iter()) {
+            for (sum, sample) in out.iter_mut().zip(samples) {
+                *sum += sample * weight;
+            }
+        }
+    }
+    out
 }
 
 #[cfg(test)]

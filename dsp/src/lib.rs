@@ -6,8 +6,9 @@
 //!
 //! There are three ways through the filters. Detection wants the least delay: causal recursive sections
 //! with f64 state. What is drawn and shown to models can wait a second: linear phase, 0.67 to 43 Hz, delay
-//! compensated, so that waves keep their shape. What ST levels are measured on keeps its level as well:
-//! [`diagnostic`], 0.05 to 150 Hz. `docs/filters.md` has the measured responses.
+//! compensated, so that waves keep their shape. A trace that keeps the level of the ST segment as well comes from
+//! [`diagnostic`], 0.05 to 150 Hz. `docs/filters.md` has the measured responses. Amplitudes and ST levels of
+//! beats are read from the samples as they came ([`measure`]).
 //!
 //! ```
 //! use dsp::{Chain, Config, Output};
@@ -40,6 +41,7 @@ pub mod diagnostic;
 mod envelope;
 mod error;
 pub mod filter;
+pub mod measure;
 pub mod pulse;
 pub mod qrs;
 pub mod quality;

@@ -127,9 +127,11 @@ fn chain(layout: &Layout) -> Chain {
     Chain::new(layout, &Config::default()).unwrap()
 }
 
-/// Everything but where the blocks were cut: facts in order, and the trace in one piece.
-fn content(out: &[Output]) -> (Vec<Output>, Vec<Output>, Option<Trace>) {
+/// Everything but where the blocks were cut: facts in order, late facts in theirs, windows, and the
+/// trace in one piece.
+fn content(out: &[Output]) -> ([Vec<Output>; 3], Option<Trace>) {
     let (mut facts, mut windows, mut trace) = (Vec::new(), Vec::new(), None::<Trace>);
+    let mut late = Vec::new();
     for output in out {
         match output {
             Output::Decided(_) | Output::Settled(_) => {}
@@ -144,10 +146,11 @@ fn content(out: &[Output]) -> (Vec<Output>, Vec<Output>, Option<Trace>) {
                     }
                 }
             },
+            fact if fact.late_at().is_some() => late.push(fact.clone()),
             fact => facts.push(fact.clone()),
         }
     }
-    (facts, windows, trace)
+    ([facts, late, windows], trace)
 }
 
 fn position(output: &Output) -> Option<u64> {
@@ -395,7 +398,7 @@ fn windows_end_on_the_hop_and_strips_where_asked() {
     let mut chain = chain(&layout);
     let mut out = Vec::new();
     chain.push(&record.block(&layout, 1130, 8000), &mut out);
-    let (_, windows, trace) = content(&out);
+    let ([_, _, windows], trace) = content(&out);
     let trace = trace.unwrap();
     assert_eq!(trace.start, SampleIndex(1130));
     let reached = trace.end;
@@ -451,8 +454,91 @@ fn a_wearable_fits_in_memory() {
             chain.push(&record.block(&layout, start, end), &mut out);
         }
         let bytes = chain.state_bytes();
-        println!("{hz} Hz: {bytes} bytes");
+        println!("{hz} Hz: {bytes} bytes, {:?}", chain.state_parts());
         assert!(bytes <= 256 * 1024, "{hz} Hz: {bytes}");
+    }
+}
+
+/// The measurements among outputs.
+fn complexes(out: &[Output]) -> Vec<ecg::Measurement> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Complex(measurement) => Some((**measurement).clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn every_beat_is_measured() {
+    let record = Record::new(40.0, 7);
+    for signals in [
+        &[("II", 250.0), ("V1", 250.0), ("V5", 250.0)][..],
+        &[("PPG", 125.0), ("I", 500.0), ("II", 500.0)],
+        &[("II", 360.0)],
+    ] {
+        let layout = layout(signals);
+        let base = layout.base_rate();
+        let out = play(&record, &layout, 0, base.count(40.0).0, base.count(1.0).0);
+        let found = complexes(&out);
+        let peaks: Vec<u64> = found.iter().map(|found| found.r_peak.0).collect();
+        assert_eq!(peaks, beats(&out), "{signals:?}");
+        // The intervals wander about so much that not every P wave is believed.
+        let n_p = found.iter().filter(|found| found.p.is_some()).count();
+        assert!(2 * n_p > found.len(), "{n_p} of {}", found.len());
+        for found in &found[3..found.len() - 1] {
+            let hz = base.hz();
+            let ms = |from: f64, to: f64| 1e3 * (to - from) / hz;
+            // T and P run into each other where beats follow fast.
+            if found.values.intervals.rr_ms > Some(800.0) {
+                let p_to_r = found.p.map(|p| ms(p.peak, found.qrs.peak));
+                assert!(
+                    p_to_r.is_none_or(|ms| (ms - 160.0).abs() < 15.0),
+                    "{found:?}"
+                );
+            }
+            let r_to_t = ms(found.qrs.peak, found.t.unwrap().peak);
+            assert!((r_to_t - 280.0).abs() < 20.0, "{found:?}");
+            let intervals = found.median.intervals;
+            assert!((intervals.qrs_ms.unwrap() - 80.0).abs() < 30.0, "{found:?}");
+            let qt = intervals.qt_ms.unwrap();
+            let rr = intervals.rr_ms.unwrap() / 1e3;
+            assert!((intervals.qtc_bazett_ms.unwrap() - qt / rr.sqrt()).abs() < 0.1);
+            let ecg_leads = layout.iter().filter_map(|signal| signal.kind.lead());
+            let leads: Vec<_> = found
+                .values
+                .levels
+                .iter()
+                .map(|levels| levels.lead)
+                .collect();
+            assert_eq!(leads, ecg_leads.collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_measured_on_a_lead_that_is_off() {
+    let record = Record::new(40.0, 11);
+    let layout = layout(&[("I", BASE), ("II", BASE)]);
+    let mut chain = chain(&layout);
+    let mut out = Vec::new();
+    for second in 0..40u64 {
+        let mut block = record.block(&layout, second * 250, second * 250 + 250);
+        block.signals[1].lead_off = (20..30).contains(&second);
+        chain.push(&block, &mut out);
+    }
+    chain.finish(&mut out);
+    for found in complexes(&out) {
+        let off = (5000..7500).contains(&found.r_peak.0);
+        let levels = &found.values.levels;
+        assert_eq!(levels[1].r_mv.is_none(), off, "{found:?}");
+        assert_eq!(found.values.axis_degrees.is_none(), off, "{found:?}");
+        let lead = if off { ecg::Lead::I } else { ecg::Lead::II };
+        // The seconds after count too when a lead is chosen.
+        assert!(
+            found.lead == lead || (7500..8500).contains(&found.r_peak.0),
+            "{found:?}"
+        );
     }
 }
 
@@ -502,6 +588,12 @@ proptest! {
         let facts = |out: &[Output]| -> Vec<Output> {
             out.iter().filter(|o| position(o).is_some_and(|at| at > known)).cloned().collect()
         };
+        let late_facts = |out: &[Output]| -> Vec<Output> {
+            let after = |o: &&Output| o.late_at().is_some_and(|at| at.0 > known);
+            out.iter().filter(after).cloned().collect()
+        };
+        prop_assert!(late_facts(&later).len() > 10);
+        prop_assert!(late_facts(&first) == late_facts(&later));
         prop_assert_eq!(facts(&first), facts(&later));
         let windows = |out: &[Output]| -> Vec<Output> {
             let late = |o: &&Output| matches!(o, Output::Window(w) if w.start.0 > late + 750);

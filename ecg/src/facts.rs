@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, RecordId, SampleIndex, SignalKind, Utc};
+use crate::{Error, Lead, RecordId, SampleIndex, SignalKind, Utc};
 
 /// The EC57 class of a beat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,6 +167,89 @@ impl Quality {
     pub fn usable(&self) -> bool {
         self.score >= Self::USABLE
     }
+}
+
+/// A wave of a heartbeat. Positions are sample indices at the record's base rate, with fractions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wave {
+    /// Where it leaves the baseline.
+    pub onset: f64,
+    /// Where it is farthest from the line between its ends; of the QRS, the R peak.
+    pub peak: f64,
+    /// Where it is back; of the QRS, the J point.
+    pub offset: f64,
+}
+
+/// Intervals of a beat, or their medians, milliseconds. What cannot be measured, or is outside
+/// what a heart can do, is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Intervals {
+    /// From the R peak before to this one.
+    pub rr_ms: Option<f32>,
+    /// From the onset of P to that of the QRS.
+    pub pr_ms: Option<f32>,
+    /// From the onset of the QRS to the J point.
+    pub qrs_ms: Option<f32>,
+    /// From the onset of the QRS to the end of T.
+    pub qt_ms: Option<f32>,
+    /// QT over the square root of RR in seconds (Bazett, Heart 7, 1920), of the RR here.
+    pub qtc_bazett_ms: Option<f32>,
+    /// QT over the cube root of RR in seconds (Fridericia, Acta Med Scand 53, 1920), of the RR here.
+    pub qtc_fridericia_ms: Option<f32>,
+}
+
+/// Levels of a beat on one measured lead against its PR segment, or their medians, millivolts.
+/// What is not there, not seen or outside what a heart can do is `None`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Levels {
+    /// The lead; measured, never reconstructed.
+    pub lead: Lead,
+    /// At the peak of P.
+    pub p_mv: Option<f32>,
+    /// Q: the lowest point of the QRS before R, where it is below the PR segment.
+    pub q_mv: Option<f32>,
+    /// R: the highest point of the QRS, where it is above the PR segment.
+    pub r_mv: Option<f32>,
+    /// S: the lowest point of the QRS after R, or of one without R, where it is below the PR segment.
+    pub s_mv: Option<f32>,
+    /// At the peak of T.
+    pub t_mv: Option<f32>,
+    /// 60 ms after the J point.
+    pub st_j60_mv: Option<f32>,
+    /// 80 ms after the J point.
+    pub st_j80_mv: Option<f32>,
+}
+
+/// What is measured of one beat.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measurement {
+    /// Its R peak.
+    pub r_peak: SampleIndex,
+    /// The lead that its waves were found on.
+    pub lead: Lead,
+    /// The P wave that precedes the QRS, if any.
+    pub p: Option<Wave>,
+    /// The QRS complex; its offset is the J point.
+    pub qrs: Wave,
+    /// The T wave, if it stands out.
+    pub t: Option<Wave>,
+    /// Its values.
+    pub values: Values,
+    /// The medians of the last beats, this one included: what is shown and reported.
+    pub median: Values,
+    /// How many beats the medians are of.
+    pub n_beats: usize,
+}
+
+/// The values of a beat, or their medians.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Values {
+    /// Durations.
+    pub intervals: Intervals,
+    /// The frontal axis of the QRS, degrees, -180 to 180, zero towards I and 90 towards aVF.
+    pub axis_degrees: Option<f32>,
+    /// Of each measured lead, in the order of the layout.
+    pub levels: Vec<Levels>,
 }
 
 /// One minute of one record in numbers. Every field is a sum or an extremum, so that a minute

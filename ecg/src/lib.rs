@@ -32,7 +32,10 @@ pub use alarm::{AlarmEvent, AlarmId, AlarmKind, AlarmState, Condition, Priority}
 pub use block::{Block, Gap, Layout, SignalBlock, SignalSpec};
 pub use device::{BootId, DeviceId, RecordId};
 pub use error::Error;
-pub use facts::{Beat, BeatClass, Pulse, Quality, QualityReason, Rate, RateSource, Trend};
+pub use facts::{
+    Beat, BeatClass, Intervals, Levels, Measurement, Pulse, Quality, QualityReason, Rate,
+    RateSource, Trend, Values, Wave,
+};
 pub use lead::{Lead, LeadOrigin, SignalKind, Wavelength};
 pub use time::{Anchor, SampleCount, SampleIndex, SampleRate, Utc};
 pub use window::{ModelRef, Strip, StripSignal, TwelveLead, Window};

@@ -11,7 +11,22 @@
 //! what the way down had at that resolution, and convolves; all rectified, batch normalisation
 //! folded into the weights. Zeros stand beyond the edges. An output sees about 0.55 s to either side.
 //!
+//! The weights are read once and shared; planes lie on the stack while a beat is judged. Each step
+//! computes the span that [`READ`] depends on and no more. A block of outputs stays in registers while
+//! the inputs pass by: **sums are taken in the order of rows and taps whatever the block**, with
+//! separate products and sums, so that every machine gets the same bits.
+//!
 //! Reference: the shape is that of Ronneberger et al. (MICCAI, 2015), in one dimension.
+
+#![expect(
+    clippy::inline_always,
+    reason = "what is inlined takes on the instructions of the function that was dispatched to"
+)]
+
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::Error;
 
@@ -23,102 +38,145 @@ pub(super) const STRIDE: usize = 8;
 pub(super) const N_CLASSES: usize = 4;
 /// Signal, R marks.
 pub(super) const N_INPUTS: usize = 2;
+/// The outputs that are computed: from the earliest P wave to the latest T wave (`decode.rs`).
+pub(super) const READ: Range<usize> = 80..256;
 
-/// Zeros on either side of a row, enough for the longest kernel.
-const PAD: usize = 4;
+/// Channels at each resolution, finest first.
+const C: [usize; 4] = [8, 12, 16, 24];
+/// Samples at each resolution.
+const N: [usize; 4] = [LENGTH, LENGTH / 2, LENGTH / 4, LENGTH / 8];
+/// The spans on the way up that [`READ`] depends on.
+const UP: [Span; 4] = [(READ.start, READ.end), (39, 129), (18, 66), (8, 34)];
 
-/// Rows of samples between zeros: `[channel, PAD + n + PAD]`.
+/// From a sample to before another.
+type Span = (usize, usize);
+
+/// Zeros before a row, enough for the longest kernel.
+const BEFORE: usize = 4;
+/// Samples computed at once, at most: two vectors of the widest kind used.
+const MAX_BLOCK: usize = 16;
+/// Zeros after a row: a kernel, and the rest of a block.
+const AFTER: usize = 4 + MAX_BLOCK;
+
+/// A row of `n` samples between zeros has so many.
+const fn stride(n: usize) -> usize {
+    BEFORE + n + AFTER
+}
+
+/// A row at each resolution.
+type Row0 = [f32; stride(N[0])];
+type Row1 = [f32; stride(N[1])];
+type Row2 = [f32; stride(N[2])];
+type Row3 = [f32; stride(N[3])];
+
+/// A convolution: weights for groups of `O` outputs, `[group, in, tap][O]`, and their biases.
 #[derive(Debug, Clone)]
-struct Plane {
-    n: usize,
-    data: Vec<f32>,
+struct Layer<const K: usize, const DILATION: usize, const O: usize> {
+    inputs: usize,
+    weights: Vec<[[f32; O]; K]>,
+    biases: Vec<[f32; O]>,
 }
 
-impl Plane {
-    fn new(channels: usize, n: usize) -> Self {
-        Self {
-            n,
-            data: vec![0.0; channels * (n + 2 * PAD)],
-        }
-    }
-
-    fn rows(&self) -> std::slice::ChunksExact<'_, f32> {
-        self.data.chunks_exact(self.n + 2 * PAD)
-    }
-
-    fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        let n = self.n;
-        let rows = self.data.chunks_exact_mut(n + 2 * PAD);
-        rows.map(move |row| &mut row[PAD..PAD + n])
-    }
-}
-
-/// Weights `[out, in, K]` and biases `[out]` of a convolution.
-#[derive(Debug, Clone)]
-struct Layer<const K: usize, const DILATION: usize> {
-    weights: Vec<[f32; K]>,
-    biases: Vec<f32>,
-}
-
-impl<const K: usize, const DILATION: usize> Layer<K, DILATION> {
-    /// Takes `outputs * inputs * K` weights, then the biases, off the front of `values`.
+impl<const K: usize, const DILATION: usize, const O: usize> Layer<K, DILATION, O> {
+    /// Takes weights `[out, in, tap]`, then the biases, off the front of `values`.
     fn take(values: &mut &[f32], inputs: usize, outputs: usize) -> Option<Self> {
         let (weights, rest) = values.split_at_checked(outputs * inputs * K)?;
         let (biases, rest) = rest.split_at_checked(outputs)?;
         *values = rest;
+        let weight = |group: usize, input: usize, tap: usize, o: usize| {
+            weights[((group * O + o) * inputs + input) * K + tap]
+        };
+        let groups =
+            (0..outputs / O).flat_map(|group| (0..inputs).map(move |input| (group, input)));
         Some(Self {
-            weights: weights.as_chunks::<K>().0.to_vec(),
-            biases: biases.to_vec(),
+            inputs,
+            weights: groups
+                .map(|(group, input)| {
+                    std::array::from_fn(|tap| std::array::from_fn(|o| weight(group, input, tap, o)))
+                })
+                .collect(),
+            biases: biases.as_chunks::<O>().0.to_vec(),
         })
     }
 
-    /// `out = act(weights * input + biases)`, as long as `input`.
-    fn run(&self, input: &Plane, out: &mut Plane, act: impl Fn(f32) -> f32) {
-        let n = input.n;
-        let first = PAD - K / 2 * DILATION;
-        let inputs = self.weights.len() / self.biases.len();
-        let kernels = self.weights.chunks_exact(inputs);
-        for ((out, kernels), bias) in out.rows_mut().zip(kernels).zip(&self.biases) {
-            out.fill(*bias);
-            for (row, kernel) in input.rows().zip(kernels) {
-                let taps: [&[f32]; K] = std::array::from_fn(|k| &row[first + k * DILATION..][..n]);
-                for (at, out) in out.iter_mut().enumerate() {
-                    let mut sum = *out;
-                    for k in 0..K {
-                        sum += kernel[k] * taps[k][at];
+    /// `out = max(weights * input + biases, 0)` over `span`, `V` vectors at a time.
+    #[inline(always)]
+    fn run<S: Simd, const V: usize, const W: usize>(
+        &self,
+        simd: S,
+        input: &[[f32; W]],
+        out: &mut [[f32; W]],
+        span: Span,
+    ) {
+        let block = V * S::F32_LANES;
+        let zero = simd.splat_f32s(0.0);
+        let kernels = self.weights.chunks_exact(self.inputs);
+        let groups = kernels.zip(&self.biases).zip(out.as_chunks_mut::<O>().0);
+        for ((kernels, biases), out) in groups {
+            let mut at = span.0;
+            while at < span.1 {
+                let mut sums = biases.map(|bias| [simd.splat_f32s(bias); V]);
+                for (row, kernel) in input.iter().zip(kernels) {
+                    let near = &row[BEFORE + at - K / 2 * DILATION..];
+                    for tap in 0..K {
+                        let samples = &near[tap * DILATION..][..block];
+                        let samples = S::as_simd_f32s(samples).0;
+                        for v in 0..V {
+                            for o in 0..O {
+                                let weight = simd.splat_f32s(kernel[tap][o]);
+                                let product = simd.mul_f32s(weight, samples[v]);
+                                sums[o][v] = simd.add_f32s(sums[o][v], product);
+                            }
+                        }
                     }
-                    *out = sum;
                 }
-            }
-            for value in out {
-                *value = act(*value);
+                for (row, sums) in out.iter_mut().zip(sums) {
+                    let mut rectified = [0.0; MAX_BLOCK];
+                    let to = &mut row[BEFORE + at..][..block];
+                    let whole = at + block <= span.1;
+                    let there = if whole {
+                        &mut *to
+                    } else {
+                        &mut rectified[..block]
+                    };
+                    let there = S::as_mut_simd_f32s(there).0;
+                    for v in 0..V {
+                        there[v] = simd.max_f32s(sums[v], zero);
+                    }
+                    if !whole {
+                        to[..span.1 - at].copy_from_slice(&rectified[..span.1 - at]);
+                    }
+                }
+                at += block;
             }
         }
     }
 }
 
-/// The network with the planes that it computes in.
-#[derive(Debug, Clone)]
+/// The network.
+#[derive(Debug)]
 pub(super) struct Network {
-    down: (Layer<7, 1>, Layer<5, 1>, Layer<5, 1>, Layer<5, 1>),
-    middle: Layer<5, 2>,
-    up: (Layer<3, 1>, Layer<3, 1>, Layer<3, 1>),
-    head: Layer<1, 1>,
-    input: Plane,
-    /// What the way down came to at each resolution, finest first.
-    kept: [Plane; 4],
-    /// Those of the way up.
-    risen: [Plane; 4],
-    pooled: [Plane; 3],
-    joined: [Plane; 3],
-    output: Plane,
-}
-
-fn relu(value: f32) -> f32 {
-    value.max(0.0)
+    down: (
+        Layer<7, 1, 4>,
+        Layer<5, 1, 4>,
+        Layer<5, 1, 8>,
+        Layer<5, 1, 8>,
+    ),
+    middle: Layer<5, 2, 8>,
+    up: (Layer<3, 1, 4>, Layer<3, 1, 4>, Layer<3, 1, 4>),
+    /// `[class][channel]` and the biases.
+    head: ([[f32; C[0]]; N_CLASSES], [f32; N_CLASSES]),
 }
 
 impl Network {
+    /// The network that ships.
+    pub(super) fn shipped() -> Arc<Self> {
+        static SHIPPED: LazyLock<Arc<Network>> = LazyLock::new(|| {
+            Arc::new(Network::new(WEIGHTS).expect("a test reads the weights that ship"))
+        });
+        Arc::clone(&SHIPPED)
+    }
+
     /// From f32 values, little-endian, layer by layer: weights `[out, in, tap]`, then biases.
     ///
     /// # Errors
@@ -134,164 +192,284 @@ impl Network {
     }
 
     fn from_values(mut values: &[f32]) -> Option<Self> {
-        const C: [usize; 4] = [8, 12, 16, 24];
-        let n = [LENGTH, LENGTH / 2, LENGTH / 4, LENGTH / 8];
         let v = &mut values;
-        let network = Self {
-            down: (
-                Layer::take(v, N_INPUTS, C[0])?,
-                Layer::take(v, C[0], C[1])?,
-                Layer::take(v, C[1], C[2])?,
-                Layer::take(v, C[2], C[3])?,
-            ),
-            middle: Layer::take(v, C[3], C[3])?,
-            up: (
-                Layer::take(v, C[3] + C[2], C[2])?,
-                Layer::take(v, C[2] + C[1], C[1])?,
-                Layer::take(v, C[1] + C[0], C[0])?,
-            ),
-            head: Layer::take(v, C[0], N_CLASSES)?,
-            input: Plane::new(N_INPUTS, n[0]),
-            kept: std::array::from_fn(|k| Plane::new(C[k], n[k])),
-            risen: std::array::from_fn(|k| Plane::new(C[k], n[k])),
-            pooled: std::array::from_fn(|k| Plane::new(C[k], n[k + 1])),
-            joined: std::array::from_fn(|k| Plane::new(C[k + 1] + C[k], n[k])),
-            output: Plane::new(N_CLASSES, n[0]),
-        };
-        values.is_empty().then_some(network)
+        let down = (
+            Layer::take(v, N_INPUTS, C[0])?,
+            Layer::take(v, C[0], C[1])?,
+            Layer::take(v, C[1], C[2])?,
+            Layer::take(v, C[2], C[3])?,
+        );
+        let middle = Layer::take(v, C[3], C[3])?;
+        let up = (
+            Layer::take(v, C[3] + C[2], C[2])?,
+            Layer::take(v, C[2] + C[1], C[1])?,
+            Layer::take(v, C[1] + C[0], C[0])?,
+        );
+        let (weights, biases) = values.split_at_checked(C[0] * N_CLASSES)?;
+        let head = (
+            *weights.as_chunks().0.as_array()?,
+            *biases.as_array::<N_CLASSES>()?,
+        );
+        Some(Self {
+            down,
+            middle,
+            up,
+            head,
+        })
     }
 
-    /// The probabilities of the classes, `[class][sample]`, for `[input][sample]`.
-    pub(super) fn run(
-        &mut self,
-        input: &[[f32; LENGTH]; N_INPUTS],
-    ) -> Box<[[f32; LENGTH]; N_CLASSES]> {
-        for (row, input) in self.input.rows_mut().zip(input) {
-            row.copy_from_slice(input);
-        }
-        let (kept, risen) = (&mut self.kept, &mut self.risen);
-        self.down.0.run(&self.input, &mut kept[0], relu);
-        halve(&kept[0], &mut self.pooled[0]);
-        self.down.1.run(&self.pooled[0], &mut kept[1], relu);
-        halve(&kept[1], &mut self.pooled[1]);
-        self.down.2.run(&self.pooled[1], &mut kept[2], relu);
-        halve(&kept[2], &mut self.pooled[2]);
-        self.down.3.run(&self.pooled[2], &mut kept[3], relu);
-        self.middle.run(&kept[3], &mut risen[3], relu);
-        join(&risen[3], &kept[2], &mut self.joined[2]);
-        self.up.0.run(&self.joined[2], &mut risen[2], relu);
-        join(&risen[2], &kept[1], &mut self.joined[1]);
-        self.up.1.run(&self.joined[1], &mut risen[1], relu);
-        join(&risen[1], &kept[0], &mut self.joined[0]);
-        self.up.2.run(&self.joined[0], &mut risen[0], relu);
-        self.head.run(&risen[0], &mut self.output, |value| value);
+    /// The probabilities of the classes, `[class][sample]`, for `[input][sample]`; zero outside [`READ`].
+    pub(super) fn run(&self, input: &[[f32; LENGTH]; N_INPUTS]) -> [[f32; LENGTH]; N_CLASSES] {
+        Arch::new().dispatch(Pass {
+            network: self,
+            input,
+        })
+    }
 
-        let mut classes = Box::new([[0.0; LENGTH]; N_CLASSES]);
-        for (class, row) in classes.iter_mut().zip(self.output.rows_mut()) {
-            class.copy_from_slice(row);
+    #[inline(always)]
+    #[expect(
+        clippy::large_stack_arrays,
+        reason = "110 kB for a few microseconds, rather than kept for each wearable"
+    )]
+    fn forward<S: Simd>(
+        &self,
+        simd: S,
+        input: &[[f32; LENGTH]; N_INPUTS],
+    ) -> [[f32; LENGTH]; N_CLASSES] {
+        let mut rows: [Row0; N_INPUTS] = [[0.0; _]; _];
+        for (row, input) in rows.iter_mut().zip(input) {
+            row[BEFORE..][..LENGTH].copy_from_slice(input);
+        }
+        // What comes up from below, then what the way down came to at this resolution.
+        let mut joined0: [Row0; C[1] + C[0]] = [[0.0; _]; _];
+        let mut joined1: [Row1; C[2] + C[1]] = [[0.0; _]; _];
+        let mut joined2: [Row2; C[3] + C[2]] = [[0.0; _]; _];
+        let mut bottom: [Row3; C[3]] = [[0.0; _]; _];
+
+        self.down
+            .0
+            .run::<_, 2, _>(simd, &rows, &mut joined0[C[1]..], (0, N[0]));
+        let mut pooled: [Row1; C[0]] = [[0.0; _]; _];
+        halve(&joined0[C[1]..], &mut pooled, N[1]);
+        self.down
+            .1
+            .run::<_, 2, _>(simd, &pooled, &mut joined1[C[2]..], (0, N[1]));
+        let mut pooled: [Row2; C[1]] = [[0.0; _]; _];
+        halve(&joined1[C[2]..], &mut pooled, N[2]);
+        self.down
+            .2
+            .run::<_, 1, _>(simd, &pooled, &mut joined2[C[3]..], (0, N[2]));
+        let mut pooled: [Row3; C[2]] = [[0.0; _]; _];
+        halve(&joined2[C[3]..], &mut pooled, N[3]);
+        self.down
+            .3
+            .run::<_, 1, _>(simd, &pooled, &mut bottom, (0, N[3]));
+
+        let mut risen: [Row3; C[3]] = [[0.0; _]; _];
+        self.middle.run::<_, 1, _>(simd, &bottom, &mut risen, UP[3]);
+        double(&risen, &mut joined2[..C[3]], UP[3]);
+        let mut risen: [Row2; C[2]] = [[0.0; _]; _];
+        self.up.0.run::<_, 2, _>(simd, &joined2, &mut risen, UP[2]);
+        double(&risen, &mut joined1[..C[2]], UP[2]);
+        let mut risen: [Row1; C[1]] = [[0.0; _]; _];
+        self.up.1.run::<_, 2, _>(simd, &joined1, &mut risen, UP[1]);
+        double(&risen, &mut joined0[..C[1]], UP[1]);
+        let mut risen: [Row0; C[0]] = [[0.0; _]; _];
+        self.up.2.run::<_, 2, _>(simd, &joined0, &mut risen, UP[0]);
+
+        let mut classes = [[0.0; LENGTH]; N_CLASSES];
+        for ((class, weights), bias) in classes.iter_mut().zip(&self.head.0).zip(self.head.1) {
+            let class = &mut class[READ];
+            class.fill(bias);
+            for (row, weight) in risen.iter().zip(weights) {
+                let row = &row[BEFORE + READ.start..BEFORE + READ.end];
+                for (sum, sample) in class.iter_mut().zip(row) {
+                    *sum += weight * sample;
+                }
+            }
         }
         softmax(&mut classes);
         classes
     }
+}
 
-    pub(super) fn heap_bytes(&self) -> usize {
-        let planes = [&self.input, &self.output];
-        let planes = planes.into_iter().chain(&self.kept).chain(&self.risen);
-        let planes = planes.chain(&self.pooled).chain(&self.joined);
-        let planes: usize = planes.map(|plane| size_of_val(&*plane.data)).sum();
-        planes + WEIGHTS.len()
+/// One pass through the network, for whatever vectors the machine has.
+struct Pass<'a> {
+    network: &'a Network,
+    input: &'a [[f32; LENGTH]; N_INPUTS],
+}
+
+impl WithSimd for Pass<'_> {
+    type Output = [[f32; LENGTH]; N_CLASSES];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        self.network.forward(simd, self.input)
     }
 }
 
 /// The larger one of each pair.
-fn halve(from: &Plane, to: &mut Plane) {
-    let n = from.n;
-    for (to, from) in to.rows_mut().zip(from.rows()) {
-        for (to, pair) in to.iter_mut().zip(from[PAD..PAD + n].as_chunks::<2>().0) {
-            *to = pair[0].max(pair[1]);
+#[inline(always)]
+fn halve<const F: usize, const S: usize>(from: &[[f32; F]], to: &mut [[f32; S]], n: usize) {
+    for (to, from) in to.iter_mut().zip(from) {
+        let pairs = from[BEFORE..].as_chunks::<2>().0;
+        for (to, [a, b]) in to[BEFORE..][..n].iter_mut().zip(pairs) {
+            *to = a.max(*b);
         }
     }
 }
 
-/// The rows of `coarse`, each sample twice, then those of `fine`.
-fn join(coarse: &Plane, fine: &Plane, to: &mut Plane) {
-    let coarse_rows = coarse.data.len() / (coarse.n + 2 * PAD);
-    let (n_coarse, n_fine) = (coarse.n, fine.n);
-    let mut rows = to.rows_mut();
-    for (from, to) in coarse.rows().zip(rows.by_ref().take(coarse_rows)) {
-        let from = &from[PAD..PAD + n_coarse];
-        for (pair, value) in to.as_chunks_mut::<2>().0.iter_mut().zip(from) {
+/// Each sample of `span` twice.
+#[inline(always)]
+fn double<const F: usize, const S: usize>(from: &[[f32; F]], to: &mut [[f32; S]], span: Span) {
+    for (to, from) in to.iter_mut().zip(from) {
+        let pairs = to[BEFORE + 2 * span.0..].as_chunks_mut::<2>().0;
+        for (pair, value) in pairs.iter_mut().zip(&from[BEFORE..][span.0..span.1]) {
             *pair = [*value; 2];
         }
     }
-    for (from, to) in fine.rows().zip(rows) {
-        to.copy_from_slice(&from[PAD..PAD + n_fine]);
+}
+
+/// From scores to probabilities, over the classes of each sample of [`READ`].
+#[inline(always)]
+fn softmax(classes: &mut [[f32; LENGTH]; N_CLASSES]) {
+    const BLOCK: usize = 8;
+    for at in READ.step_by(BLOCK) {
+        let mut block: [[f32; BLOCK]; N_CLASSES] = [[0.0; _]; _];
+        for (block, row) in block.iter_mut().zip(classes.iter()) {
+            block.copy_from_slice(&row[at..at + BLOCK]);
+        }
+        let mut top = block[0];
+        for row in &block[1..] {
+            for (top, value) in top.iter_mut().zip(row) {
+                *top = top.max(*value);
+            }
+        }
+        let mut sum = [0.0; BLOCK];
+        for row in &mut block {
+            for ((value, top), sum) in row.iter_mut().zip(top).zip(&mut sum) {
+                *value = exp(*value - top);
+                *sum += *value;
+            }
+        }
+        for (row, block) in classes.iter_mut().zip(&block) {
+            for ((to, value), sum) in row[at..at + BLOCK].iter_mut().zip(block).zip(sum) {
+                *to = value / sum;
+            }
+        }
     }
 }
 
-/// From scores to probabilities, over the classes of each sample.
-fn softmax(classes: &mut [[f32; LENGTH]; N_CLASSES]) {
-    for at in 0..LENGTH {
-        let top = classes.iter().fold(f32::MIN, |top, row| top.max(row[at]));
-        let mut sum = 0.0;
-        for row in classes.iter_mut() {
-            row[at] = (row[at] - top).exp();
-            sum += row[at];
-        }
-        for row in classes.iter_mut() {
-            row[at] /= sum;
-        }
+/// The exponential of a value of at most zero, to 2e-7 of itself: the same bits on every machine, which a
+/// system's mathematical library does not promise.
+#[inline(always)]
+fn exp(value: f32) -> f32 {
+    // A sum with 1.5 * 2^23 is rounded to a whole number, which is left in its lowest bits.
+    const MAGIC: f32 = 12_582_912.0;
+    // ln 2 in two parts, the first with few digits.
+    const LN2: (f32, f32) = (0.693_359_375, -2.121_944_4e-4);
+    let value = value.max(-80.0);
+    let shifted = value * std::f32::consts::LOG2_E + MAGIC;
+    let whole = shifted - MAGIC;
+    let rest = value - whole * LN2.0 - whole * LN2.1;
+    let series = [
+        1.0 / 5040.0,
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ];
+    let mut sum: f32 = series[0];
+    for term in &series[1..] {
+        sum = sum * rest + term;
     }
+    sum * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
 /// The weights that ship.
 pub(super) static WEIGHTS: &[u8] = include_bytes!("weights.bin");
 
+// Each span on the way up holds what the next finer one needs of it: a tap to either side, halved.
+const _: () = {
+    let mut k = 0;
+    while k < 3 {
+        assert!(2 * UP[k + 1].0 < UP[k].0 && UP[k].1 < 2 * UP[k + 1].1);
+        k += 1;
+    }
+    assert!(READ.start.is_multiple_of(8) && READ.end.is_multiple_of(8));
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_convolution_is_the_sum_over_taps_and_rows() {
-        let mut values: &[f32] = &[1.0, 2.0, 3.0, 0.0, 0.0, -1.0, 0.5];
-        let layer = Layer::<3, 2>::take(&mut values, 2, 1).unwrap();
-        assert!(values.is_empty());
-        let mut input = Plane::new(2, 4);
-        for (k, row) in input.rows_mut().enumerate() {
-            row.copy_from_slice([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]][k].as_slice());
-        }
-        let mut out = Plane::new(1, 4);
-        layer.run(&input, &mut out, |value| value);
-        // taps at -2, 0, +2 with zeros beyond: 2 x0 + 3 x2 - y2 + 0.5, and so on
-        let expected = [2.0 + 9.0 - 7.0, 4.0 + 12.0 - 8.0, 1.0 + 6.0, 2.0 + 8.0].map(|v| v + 0.5);
-        assert_eq!(out.rows_mut().next().unwrap(), expected);
+    /// A row of samples between zeros.
+    fn row<const S: usize>(samples: &[f32]) -> [f32; S] {
+        let mut row = [0.0; S];
+        row[BEFORE..][..samples.len()].copy_from_slice(samples);
+        row
     }
 
     #[test]
-    fn halves_and_joins() {
-        let mut fine = Plane::new(1, 4);
-        fine.rows_mut()
-            .for_each(|row| row.copy_from_slice(&[1.0, -2.0, 0.0, 3.0]));
-        let mut coarse = Plane::new(1, 2);
-        halve(&fine, &mut coarse);
-        assert_eq!(coarse.rows_mut().next().unwrap(), [1.0, 3.0]);
-        let mut both = Plane::new(2, 4);
-        join(&coarse, &fine, &mut both);
-        let rows: Vec<Vec<f32>> = both.rows_mut().map(|row| row.to_vec()).collect();
-        assert_eq!(rows, [[1.0, 1.0, 3.0, 3.0], [1.0, -2.0, 0.0, 3.0]]);
+    fn a_convolution_is_the_sum_over_taps_and_rows() {
+        let mut values: &[f32] = &[1.0, 2.0, 3.0, 0.0, 0.0, -1.0, 0.5];
+        let layer = Layer::<3, 2, 1>::take(&mut values, 2, 1).unwrap();
+        assert!(values.is_empty());
+        let input: [[f32; 40]; 2] = [row(&[1.0, 2.0, 3.0, 4.0]), row(&[5.0, 6.0, 7.0, 8.0])];
+        let mut out = [[0.0; 40]];
+        layer.run::<_, 1, _>(pulp::Scalar, &input, &mut out, (0, 4));
+        // taps at -2, 0, +2 with zeros beyond: 2 x0 + 3 x2 - y2 + 0.5, and so on
+        let expected = [2.0 + 9.0 - 7.0, 4.0 + 12.0 - 8.0, 1.0 + 6.0, 2.0 + 8.0].map(|v| v + 0.5);
+        assert_eq!(out, [row(&expected)]);
+    }
+
+    #[test]
+    fn the_machine_changes_nothing() {
+        let network = Network::shipped();
+        let mut input = [[0.0; LENGTH]; N_INPUTS];
+        for (k, value) in input.as_flattened_mut().iter_mut().enumerate() {
+            *value = (0.37 * k as f32).sin() * (0.011 * k as f32).cos();
+        }
+        assert_eq!(network.run(&input), network.forward(pulp::Scalar, &input));
+    }
+
+    #[test]
+    fn halves_and_doubles() {
+        let fine: [[f32; 40]; 1] = [row(&[1.0, -2.0, 0.0, 3.0])];
+        let mut coarse = [[0.0; 40]];
+        halve(&fine, &mut coarse, 2);
+        assert_eq!(coarse, [row(&[1.0, 3.0])]);
+        let mut twice = [[0.0; 40]];
+        double(&coarse, &mut twice, (0, 2));
+        assert_eq!(twice, [row(&[1.0, 1.0, 3.0, 3.0])]);
+    }
+
+    #[test]
+    fn the_exponential_is_one() {
+        for k in 0..8000 {
+            let value = -0.01 * k as f32;
+            let error = f64::from(exp(value)) / f64::from(value).exp() - 1.0;
+            assert!(error.abs() < 3e-7, "{value}: {error}");
+        }
+        assert!(exp(f32::MIN) < 1e-34);
     }
 
     #[test]
     fn probabilities_sum_to_one() {
-        let mut network = Network::new(WEIGHTS).unwrap();
+        let network = Network::shipped();
         let mut input = [[0.0; LENGTH]; N_INPUTS];
         input[0][140] = 1.0;
         input[1][140] = 1.0;
         let classes = network.run(&input);
-        for at in 0..LENGTH {
+        for at in READ {
             let sum: f32 = classes.iter().map(|row| row[at]).sum();
             assert!((sum - 1.0).abs() < 1e-5, "{sum} at {at}");
         }
+        // the QRS is where the mark is
+        assert!(classes[2][140] > 0.9, "{}", classes[2][140]);
         assert_eq!(classes, network.run(&input));
     }
 

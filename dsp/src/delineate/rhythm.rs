@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 /// How far back beats count.
-pub(super) const SECONDS: f64 = 10.0;
+pub(super) const SECONDS: f64 = 8.0;
 
 /// With fewer beats nothing is said against P waves.
 const FEWEST: usize = 4;
@@ -70,6 +70,10 @@ impl Rhythm {
         } else {
             Atria::Astray
         }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.beats.capacity() * size_of::<(f64, Option<f64>)>()
     }
 
     /// The median change from one RR interval to the next over the median interval.
@@ -142,7 +146,7 @@ mod tests {
     fn the_past_is_forgotten() {
         let mut beats = vec![(0.8, None); 20];
         assert_eq!(last(&beats), Atria::Astray);
-        beats.extend([(0.8, Some(0.16)); 14]);
+        beats.extend([(0.8, Some(0.16)); 12]);
         assert_eq!(last(&beats), Atria::Lead(0.16));
     }
 

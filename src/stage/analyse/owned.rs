@@ -1,6 +1,6 @@
 //! A device as its shard owns it: the core, and what is shown of it.
 
-use ecg::{DeviceId, QualityReason, Rate, SignalKind};
+use ecg::{DeviceId, Measurement, QualityReason, Rate, SignalKind, Utc};
 use ingest::mqtt::Ack;
 
 use crate::config::Config;
@@ -10,6 +10,9 @@ use crate::monitor::{Live, Monitor};
 
 /// How long a rate is shown after the beat that completed it: as long as no asystole is due.
 const RATE_SECONDS: f64 = 4.0;
+
+/// How long measurements are shown after the beat that they end with.
+const MEASUREMENT_SECONDS: f64 = 10.0;
 
 /// Who wears a device, and the limits that go with it.
 #[derive(Debug, Clone)]
@@ -28,6 +31,7 @@ pub(super) struct Owned {
     pub(super) rate: Option<Rate>,
     pub(super) quality: Vec<(SignalKind, f32, QualityReason)>,
     pub(super) latest: Option<LatestTwelve>,
+    pub(super) measurement: Option<(Box<Measurement>, Utc)>,
     pub(super) patient: Option<String>,
     pub(super) limits: alarm::Limits,
 }
@@ -63,6 +67,7 @@ impl Owned {
             rate: None,
             quality: Vec::new(),
             latest: None,
+            measurement: None,
             patient,
             limits,
         }
@@ -127,6 +132,7 @@ impl Owned {
                         signals,
                     });
                 }
+                Live::Complex(measurement, at) => self.measurement = Some((measurement, at)),
                 Live::Beat(_) | Live::Trace(..) => {}
             }
         }
@@ -142,6 +148,10 @@ impl Owned {
         let rate = self
             .rate
             .filter(|rate| view.seconds_after(rate.at) <= RATE_SECONDS);
+        let fresh = |measurement: &Measurement| {
+            view.seconds_after(measurement.r_peak) <= MEASUREMENT_SECONDS
+        };
+        let measurement = self.measurement.clone();
         DeviceStatus {
             device: id.clone(),
             online: self.online,
@@ -154,6 +164,7 @@ impl Owned {
             bpm: rate.map(|rate| rate.bpm),
             rate_source: rate.map(|rate| rate.source),
             quality: self.quality.clone(),
+            measurement: measurement.filter(|(measurement, _)| fresh(measurement)),
             battery_percent: self.device.battery_percent(),
             patient: self.patient.clone(),
             limits: self.limits,
