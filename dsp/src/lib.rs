@@ -41,6 +41,7 @@ pub mod diagnostic;
 mod envelope;
 mod error;
 pub mod filter;
+pub mod hrv;
 pub mod measure;
 pub mod pulse;
 pub mod qrs;
