@@ -6,9 +6,15 @@
 //! where it began. Before the first sample of a segment the first sample is taken to repeat, after
 //! the last one the last; nothing reaches across a gap.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is inlined takes on the instructions of the function that was dispatched to"
+)]
+
 use std::sync::Arc;
 
 use ecg::{SampleIndex, SampleRate};
+use pulp::{Arch, Simd, WithSimd};
 
 /// Half the length of the filter in seconds: this much later an output is known.
 pub(crate) const HALF_SECONDS: f64 = 0.122;
@@ -30,6 +36,9 @@ pub struct ResamplePlan {
     /// Input samples per output sample, as a reduced fraction.
     step: u64,
     per: u64,
+    /// The same as whole samples and a rest: divisions are slow.
+    whole_step: u64,
+    rest_step: u64,
     phases: u64,
     /// Input samples needed after the instant of an output.
     ahead: u64,
@@ -69,6 +78,8 @@ impl ResamplePlan {
             input,
             step,
             per,
+            whole_step: step / per,
+            rest_step: step % per,
             phases,
             ahead,
             n_taps,
@@ -184,6 +195,15 @@ impl Resampler {
 
     /// Appends every output whose input is complete and whose instant is before `end`.
     fn drain(&mut self, end: u64, out: &mut Vec<f32>) {
+        Arch::new().dispatch(Drain {
+            resampler: self,
+            end,
+            out,
+        });
+    }
+
+    #[inline(always)]
+    fn drain_inline(&mut self, end: u64, out: &mut Vec<f32>) {
         let plan = &*self.plan;
         while self.whole < end && self.whole + plan.ahead < self.start + self.seen {
             let phase = if plan.phases == plan.per {
@@ -197,8 +217,8 @@ impl Resampler {
             let span = &self.history[index(after)..][..plan.n_taps];
             out.push(dot(row, span));
             self.next += 1;
-            self.whole += plan.step / plan.per;
-            self.rest += plan.step % plan.per;
+            self.whole += plan.whole_step;
+            self.rest += plan.rest_step;
             if self.rest >= plan.per {
                 self.rest -= plan.per;
                 self.whole += 1;
@@ -211,7 +231,24 @@ impl Resampler {
     }
 }
 
+/// [`Resampler::drain`], for whatever vectors the machine has.
+struct Drain<'a> {
+    resampler: &'a mut Resampler,
+    end: u64,
+    out: &'a mut Vec<f32>,
+}
+
+impl WithSimd for Drain<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.resampler.drain_inline(self.end, self.out);
+    }
+}
+
 /// Eight partial sums in a fixed order: fast, and the same bits every time.
+#[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
     for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
