@@ -112,7 +112,7 @@ struct ReplayArgs {
 struct AnnotateArgs {
     /// The record: WFDB with or without .hea, or an .edf file
     record: PathBuf,
-    /// Where to write RECORD.ein and RECORD.jsonl
+    /// Where to write RECORD.ein, RECORD.jsonl and RECORD.csv
     #[arg(long, default_value = ".", value_name = "DIR")]
     out: PathBuf,
     /// Signals to use, by name, comma-separated; all ECG and PPG without it

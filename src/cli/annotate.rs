@@ -5,10 +5,12 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use color_eyre::eyre::WrapErr;
-use ecg::{AlarmEvent, Anchor, BootId, DeviceId, Layout, RecordId, SampleIndex, Utc};
+use ecg::{
+    AlarmEvent, Anchor, BootId, DeviceId, Layout, Measurement, RecordId, SampleIndex, Utc, Wave,
+};
 
 use super::{AnnotateArgs, Failure};
-use crate::monitor::{Effects, Monitor};
+use crate::monitor::{Effects, Live, Monitor};
 use crate::record::annotation::{self, Annotation, AnnotationCode, Annotations};
 use crate::record::{Player, Record};
 use crate::wall::rfc3339;
@@ -25,8 +27,10 @@ pub(super) fn run(args: &AnnotateArgs) -> Result<(), Failure> {
     let player = Player::new(record, &args.leads).map_err(Failure::usage)?;
     let layout = player.layout().clone();
     let played = Played::new(player, BootId(0), start).map_err(Failure::usage)?;
-    let found = analyse(played, &layout, &name, start, &config).map_err(Failure::Failed)?;
+    let (found, measured) =
+        analyse(played, &layout, &name, start, &config).map_err(Failure::Failed)?;
     write(&args.out, &name, &layout, &found.batch).map_err(Failure::Failed)?;
+    write_measurements(&args.out, &name, &layout, &measured).map_err(Failure::Failed)?;
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     {
         println!(
@@ -60,7 +64,7 @@ fn analyse(
     name: &str,
     start: Utc,
     config: &crate::config::Config,
-) -> color_eyre::Result<Effects> {
+) -> color_eyre::Result<(Effects, Vec<Measurement>)> {
     let device: DeviceId = device_name(name).parse()?;
     let machine = alarm::Machine::new(device.clone(), &config.alarm, config.alarm.limits);
     let mut monitor = Monitor::new(config.dsp.clone(), machine);
@@ -74,18 +78,99 @@ fn analyse(
         boot: BootId(0),
     };
     let mut effects = Effects::default();
+    let mut measured = Vec::new();
     monitor.start(record, layout, anchor, SampleIndex(0), None, &mut effects)?;
     for packet in played {
         monitor.block(&packet?.to_block(), anchor, start, &mut effects);
         // Only what is written is kept of a record that may be days long.
         effects.windows.clear();
         effects.strips.clear();
-        effects.live.clear();
+        measured.extend(measurements(&mut effects));
         effects.batch.records.clear();
         effects.batch.trends.clear();
     }
     monitor.end(start, &mut effects);
-    Ok(effects)
+    measured.extend(measurements(&mut effects));
+    Ok((effects, measured))
+}
+
+/// Takes the measurements out of what is shown; the rest is passed over.
+fn measurements(effects: &mut Effects) -> impl Iterator<Item = Measurement> {
+    effects.live.drain(..).filter_map(|live| match live {
+        Live::Complex(measurement, _) => Some(*measurement),
+        _ => None,
+    })
+}
+
+/// Writes `NAME.csv`: each beat's waves in samples, intervals in ms and levels in mV; empty where there is none.
+fn write_measurements(
+    out: &Path,
+    name: &str,
+    layout: &Layout,
+    measured: &[Measurement],
+) -> color_eyre::Result<()> {
+    let stem = out.join(Path::new(name).file_name().unwrap_or(name.as_ref()));
+    let path = stem.with_extension("csv");
+    let context = || format!("cannot write {}", path.display());
+    let mut lines = BufWriter::new(File::create(&path).wrap_err_with(context)?);
+    write!(
+        lines,
+        "r_peak,lead,p_onset,p_peak,p_offset,qrs_onset,j,t_onset,t_peak,t_offset,\
+         rr_ms,pr_ms,qrs_ms,qt_ms,qtc_bazett_ms,qtc_fridericia_ms,axis_degrees"
+    )
+    .wrap_err_with(context)?;
+    for lead in layout.iter().filter_map(|signal| signal.kind.lead()) {
+        for column in ["p", "q", "r", "s", "t", "st_j60", "st_j80"] {
+            write!(lines, ",{lead}_{column}_mv").wrap_err_with(context)?;
+        }
+    }
+    writeln!(lines).wrap_err_with(context)?;
+    for measurement in measured {
+        writeln!(lines, "{}", row(measurement)).wrap_err_with(context)?;
+    }
+    lines.flush().wrap_err_with(context)
+}
+
+fn row(measurement: &Measurement) -> String {
+    let ends = |wave: Option<Wave>| wave.map(|wave| [wave.onset, wave.peak, wave.offset]);
+    let spread = |ends: Option<[f64; 3]>| ends.map_or([None; 3], |ends| ends.map(Some));
+    let (p, t) = (spread(ends(measurement.p)), spread(ends(measurement.t)));
+    let qrs = [measurement.qrs.onset, measurement.qrs.offset].map(Some);
+    let values = &measurement.values;
+    let intervals = &values.intervals;
+    let durations = [
+        intervals.rr_ms,
+        intervals.pr_ms,
+        intervals.qrs_ms,
+        intervals.qt_ms,
+        intervals.qtc_bazett_ms,
+        intervals.qtc_fridericia_ms,
+        values.axis_degrees,
+    ];
+    let levels = values.levels.iter().flat_map(|levels| {
+        [
+            levels.p_mv,
+            levels.q_mv,
+            levels.r_mv,
+            levels.s_mv,
+            levels.t_mv,
+            levels.st_j60_mv,
+            levels.st_j80_mv,
+        ]
+    });
+    let text = |digits: usize| {
+        move |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.digits$}"))
+    };
+    let first = [measurement.r_peak.to_string(), measurement.lead.to_string()];
+    let samples = p.into_iter().chain(qrs).chain(t).map(text(2));
+    let durations = durations.map(|value| value.map(f64::from));
+    let levels = levels.map(|value| value.map(f64::from));
+    let cells = first.into_iter().chain(samples);
+    let cells = cells.chain(durations.into_iter().map(text(1)));
+    cells
+        .chain(levels.map(text(4)))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Writes `NAME.ein` (beats, and alarms as notes) and `NAME.jsonl` (alarm events).

@@ -60,8 +60,80 @@ pub(super) struct Device {
     pub(super) rate_source: Option<&'static str>,
     /// The last judged second of each signal.
     pub(super) quality: std::collections::BTreeMap<&'static str, SignalQuality>,
+    /// What was measured of the newest beats; null where nothing was of late.
+    pub(super) measurement: Option<Measurement>,
     pub(super) battery_percent: Option<u8>,
     pub(super) limits: Limits,
+}
+
+/// What was measured of a beat and, as medians, of those before it, on measured leads only. What cannot be measured
+/// is null.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Measurement {
+    /// Estimated instant of the newest beat's R peak.
+    pub(super) at: String,
+    /// Index of that sample.
+    pub(super) r_peak_sample: u64,
+    /// The lead that its waves were found on.
+    pub(super) lead: &'static str,
+    /// How many beats the medians are of; at most 8, of the last 8 s.
+    pub(super) n_beats: usize,
+    pub(super) rr_ms: Option<f64>,
+    pub(super) pr_ms: Option<f64>,
+    pub(super) qrs_ms: Option<f64>,
+    pub(super) qt_ms: Option<f64>,
+    pub(super) qtc_bazett_ms: Option<f64>,
+    pub(super) qtc_fridericia_ms: Option<f64>,
+    /// The frontal axis of the QRS, -180 to 180.
+    pub(super) axis_degrees: Option<f64>,
+    pub(super) leads: std::collections::BTreeMap<&'static str, Levels>,
+}
+
+/// Levels of one lead against its PR segment, millivolts.
+#[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the unit of each")]
+pub(super) struct Levels {
+    pub(super) p_mv: Option<f64>,
+    pub(super) q_mv: Option<f64>,
+    pub(super) r_mv: Option<f64>,
+    pub(super) s_mv: Option<f64>,
+    pub(super) t_mv: Option<f64>,
+    /// 60 ms after the J point.
+    pub(super) st_j60_mv: Option<f64>,
+    /// 80 ms after the J point.
+    pub(super) st_j80_mv: Option<f64>,
+}
+
+impl Measurement {
+    fn new(measured: &ecg::Measurement, at: Utc) -> Self {
+        let whole = |value: Option<f32>| value.map(|value| f64::from(value).round());
+        let thousandths = |value: Option<f32>| value.map(|v| (f64::from(v) * 1e3).round() / 1e3);
+        let intervals = &measured.median.intervals;
+        let levels = |levels: &ecg::Levels| Levels {
+            p_mv: thousandths(levels.p_mv),
+            q_mv: thousandths(levels.q_mv),
+            r_mv: thousandths(levels.r_mv),
+            s_mv: thousandths(levels.s_mv),
+            t_mv: thousandths(levels.t_mv),
+            st_j60_mv: thousandths(levels.st_j60_mv),
+            st_j80_mv: thousandths(levels.st_j80_mv),
+        };
+        let leads = measured.median.levels.iter();
+        Self {
+            at: rfc3339(at),
+            r_peak_sample: measured.r_peak.0,
+            lead: measured.lead.name(),
+            n_beats: measured.n_beats,
+            rr_ms: whole(intervals.rr_ms),
+            pr_ms: whole(intervals.pr_ms),
+            qrs_ms: whole(intervals.qrs_ms),
+            qt_ms: whole(intervals.qt_ms),
+            qtc_bazett_ms: whole(intervals.qtc_bazett_ms),
+            qtc_fridericia_ms: whole(intervals.qtc_fridericia_ms),
+            axis_degrees: whole(measured.median.axis_degrees),
+            leads: leads.map(|lead| (lead.lead.name(), levels(lead))).collect(),
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -116,6 +188,10 @@ impl From<&DeviceStatus> for Device {
                     )
                 })
                 .collect(),
+            measurement: status
+                .measurement
+                .as_ref()
+                .map(|(measured, at)| Measurement::new(measured, *at)),
             battery_percent: status.battery_percent,
             limits: Limits {
                 low_bpm: status.limits.low_bpm(),

@@ -48,6 +48,7 @@ export class Card {
     this.paper = element("div.paper", {}, this.canvas, this.labels, this.stale, this.note);
     this.trend = svg("svg.trend", { role: "img", "data-testid": "trend" });
     this.battery = element("span.battery");
+    this.measures = element("dl.measures", { "data-testid": "measures", "aria-label": "Measured on the last beats" });
     this.root = element(
       "article.card",
       {
@@ -65,6 +66,7 @@ export class Card {
         element("div.rate", {}, this.heart, this.rate, element("div.unit", {}, element("span", {}, "/min"), this.source)),
       ),
       this.paper,
+      this.measures,
       element(
         "footer",
         {},
@@ -103,7 +105,42 @@ export class Card {
     setText(this.battery, status.battery_percent === null || status.battery_percent === undefined ? "" : `Battery ${Math.round(status.battery_percent)} %`);
     this.battery.classList.toggle("low", (status.battery_percent ?? 100) < 20);
     this.showLabels(status);
+    this.showMeasures(status);
     this.showFreshness(performance.now());
+  }
+
+  /** Medians of the last beats: intervals in ms, ST at J + 60 ms in mV, of measured leads only. */
+  showMeasures(status) {
+    const measured = status.measurement ?? null;
+    const rows = [];
+    const add = (name, value, unit) => {
+      if (value !== null && value !== undefined) {
+        rows.push([name, `${value} ${unit}`]);
+      }
+    };
+    if (measured !== null) {
+      add("PR", measured.pr_ms, "ms");
+      add("QRS", measured.qrs_ms, "ms");
+      add("QT", measured.qt_ms, "ms");
+      add("QTc", measured.qtc_fridericia_ms, "ms");
+      add("Axis", measured.axis_degrees, "°");
+      for (const [lead, levels] of Object.entries(measured.leads)) {
+        const st = levels.st_j60_mv;
+        add(`ST ${lead}`, st === null ? null : `${st < 0 ? "−" : "+"}${Math.abs(st).toFixed(2)}`, "mV");
+      }
+    }
+    while (this.measures.children.length > rows.length) {
+      this.measures.lastChild.remove();
+    }
+    rows.forEach(([name, value], i) => {
+      let row = this.measures.children[i];
+      if (row === undefined) {
+        row = element("div", {}, element("dt"), element("dd"));
+        this.measures.append(row);
+      }
+      setText(row.firstChild, name);
+      setText(row.lastChild, value);
+    });
   }
 
   showLabels(status) {
