@@ -347,6 +347,7 @@ mod tests {
     use ecg::{AlarmEvent, AlarmId, AlarmKind, AlarmState, Condition, Lead, Priority, SampleRate};
 
     use super::*;
+    use crate::monitor::Live;
     use crate::wearable::Simulated;
 
     const HZ: u64 = 250;
@@ -525,6 +526,14 @@ mod tests {
             let beats = effects.iter().flat_map(|effects| &effects.batch.beats);
             beats.map(|(_, beat, _)| beat.r_peak).collect()
         };
+        let measured = |effects: &[Effects]| -> Vec<ecg::Measurement> {
+            let live = effects.iter().flat_map(|effects| &effects.live);
+            let measured = live.filter_map(|live| match live {
+                Live::Complex(measurement, _) => Some((**measurement).clone()),
+                _ => None,
+            });
+            measured.collect()
+        };
         let run = |device: &mut Device<u64>, packets: &[Packet]| -> Vec<Effects> {
             let give = |packet: &Packet| {
                 let mut effects = Effects::default();
@@ -533,7 +542,8 @@ mod tests {
             };
             packets.iter().map(give).collect()
         };
-        let whole = beats(&run(&mut device(true, None), &packets));
+        let uninterrupted = run(&mut device(true, None), &packets);
+        let whole = beats(&uninterrupted);
 
         let before = run(&mut device(true, None), &packets[..40]);
         let mark = before.last().unwrap().batch.records.last().unwrap();
@@ -541,6 +551,10 @@ mod tests {
         // What the ack contract leaves with the broker.
         let after = run(&mut device(true, Some(resume)), &packets[18..]);
         assert_eq!([beats(&before), beats(&after)].concat(), whole);
+        assert!(whole.len() > 60);
+        // Measurements lag behind the watermark; none is lost and none comes twice.
+        let whole = measured(&uninterrupted);
+        assert!([measured(&before), measured(&after)].concat() == whole);
         assert!(whole.len() > 60);
     }
 }

@@ -148,8 +148,13 @@ impl Owned {
         let rate = self
             .rate
             .filter(|rate| view.seconds_after(rate.at) <= RATE_SECONDS);
-        let fresh = |measurement: &Measurement| {
+        // What was measured in an earlier record is at another instant of this one.
+        let fresh = |measurement: &Measurement, at: Utc| {
             view.seconds_after(measurement.r_peak) <= MEASUREMENT_SECONDS
+                && view.anchor().is_some_and(|anchor| {
+                    let apart = anchor.utc(measurement.r_peak).seconds_since(at);
+                    apart.abs() <= MEASUREMENT_SECONDS
+                })
         };
         let measurement = self.measurement.clone();
         DeviceStatus {
@@ -164,7 +169,7 @@ impl Owned {
             bpm: rate.map(|rate| rate.bpm),
             rate_source: rate.map(|rate| rate.source),
             quality: self.quality.clone(),
-            measurement: measurement.filter(|(measurement, _)| fresh(measurement)),
+            measurement: measurement.filter(|(measurement, at)| fresh(measurement, *at)),
             battery_percent: self.device.battery_percent(),
             patient: self.patient.clone(),
             limits: self.limits,
