@@ -207,7 +207,7 @@ impl Chain {
             ppg: Selection::new(base, &ppg),
             ecg_rate: RateCounter::new(RateSource::Ecg, base),
             ppg_rate: RateCounter::new(RateSource::Ppg, base),
-            meter: Meter::new(layout, window_rate)?,
+            meter: Meter::new(layout, window_rate, &ecg)?,
             held: Vec::with_capacity(32),
             late: Vec::with_capacity(32),
             running: false,
@@ -410,8 +410,8 @@ impl Chain {
                 rate.interrupt();
                 meter.interrupt();
             }
-            Taken::Found(at, signal) => {
-                meter.beat(at, signal);
+            Taken::Found(at) => {
+                meter.beat(at);
                 let beat = Output::Beat(Beat {
                     r_peak: at,
                     class: None,
@@ -422,7 +422,7 @@ impl Chain {
         let rate = &mut self.ppg_rate;
         self.ppg.take(until, |taken| match taken {
             Taken::Blind => rate.interrupt(),
-            Taken::Found(at, _) => {
+            Taken::Found(at) => {
                 let pulse = Output::Pulse(Pulse { onset: at });
                 hold(held, at, 2, pulse, rate.push(at));
             }

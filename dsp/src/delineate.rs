@@ -337,13 +337,18 @@ impl Judge {
     /// where the lead is flat or the electrode off.
     pub(crate) fn next(&mut self, track: &Track) -> Option<Judged> {
         let judged = self.delineate(self.pending()?, track);
+        self.skip();
+        judged
+    }
+
+    /// Passes over the next R peak: there is no lead to delineate it on.
+    pub(crate) fn skip(&mut self) {
         self.n_done += 1;
         // the one before the next beat is all that a window can hold of older ones that counts
         while self.n_done > 16 {
             self.beats.pop_front();
             self.n_done -= 1;
         }
-        judged
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {

@@ -1,6 +1,7 @@
 //! What is measured of each beat: waves, intervals, amplitudes, ST levels and the frontal axis.
 //!
-//! The waves are those of [`delineate`](crate::delineate), found on the lead that the beat was taken from. Levels
+//! The waves are those of [`delineate`](crate::delineate), found on the first lead, in order
+//! of preference, that is usable in the second of the beat and the one before. Levels
 //! are read on every ECG lead **from the samples as they came, at their own rate**: no filter has bent
 //! the ST segment or lowered the R peak. They are told against the isoelectric line, which is drawn through the
 //! mean of the 20 ms that end 4 ms before the onset of this QRS (the PR segment) and that of the next one,
@@ -8,8 +9,7 @@
 //! 20 ms, against mains hum.
 //!
 //! A [`Measurement`] comes [`Chain::SETTLE_SECONDS`](crate::Chain::SETTLE_SECONDS) after its R peak. It says
-//! nothing of leads that are not usable in the second of the beat, and there is none where the lead of the
-//! beat is not. **Values outside what a heart can do are absent, not clamped.** The medians are of up to
+//! nothing of leads that are not usable in the second of the beat, and there is none where no lead is. **Values outside what a heart can do are absent, not clamped.** The medians are of up to
 //! [`MEDIAN_BEATS`] beats, none older than the last [`MEDIAN_SECONDS`].
 //!
 //! References: Kligfield et al. (AHA/ACCF/HRS recommendations for the standardisation of the
@@ -72,9 +72,11 @@ pub(crate) struct Meter {
     base: SampleRate,
     /// One per signal; `None` where that is no ECG lead.
     leads: Vec<Option<Tracks>>,
+    /// The signals to find waves on, the most preferred first.
+    preferred: Vec<usize>,
     judge: Judge,
-    /// What the judge has not delineated yet.
-    waiting: VecDeque<Waiting>,
+    /// Of each beat that the judge has not delineated yet, whether the interval before it means something.
+    waiting: VecDeque<bool>,
     /// Whether something before the next beat was not seen.
     blind: bool,
     /// The last beats measured.
@@ -104,14 +106,6 @@ enum Source {
     Own(Box<Resampler>),
 }
 
-/// A beat to be measured.
-#[derive(Debug, Clone, Copy)]
-struct Waiting {
-    signal: usize,
-    /// Whether the interval before it means something.
-    joined: bool,
-}
-
 /// A beat measured.
 #[derive(Debug)]
 struct Past {
@@ -122,7 +116,12 @@ struct Past {
 }
 
 impl Meter {
-    pub(crate) fn new(layout: &Layout, window_rate: SampleRate) -> Result<Self, Error> {
+    /// For a record of this `layout`; waves are found on the signals `preferred`, the best first.
+    pub(crate) fn new(
+        layout: &Layout,
+        window_rate: SampleRate,
+        preferred: &[usize],
+    ) -> Result<Self, Error> {
         let slow_rate = SampleRate::new(delineate::RATE_HZ)?;
         let every = window_rate.hz() / delineate::RATE_HZ;
         let seconds = 1.0 + crate::Chain::SETTLE_SECONDS;
@@ -157,6 +156,7 @@ impl Meter {
         Ok(Self {
             base: layout.base_rate(),
             leads: leads.collect(),
+            preferred: preferred.to_vec(),
             judge: Judge::new(layout.base_rate()),
             waiting: VecDeque::with_capacity(16),
             blind: true,
@@ -232,11 +232,11 @@ impl Meter {
         }
     }
 
-    /// A beat, taken from `signal`, later than all before.
-    pub(crate) fn beat(&mut self, at: SampleIndex, signal: usize) {
+    /// A beat, later than all before.
+    pub(crate) fn beat(&mut self, at: SampleIndex) {
         let joined = !std::mem::take(&mut self.blind);
         if self.judge.beat(at) {
-            self.waiting.push_back(Waiting { signal, joined });
+            self.waiting.push_back(joined);
         }
     }
 
@@ -259,11 +259,9 @@ impl Meter {
     /// Measures the beats before `until`, of which all is known.
     pub(crate) fn take(&mut self, until: SampleIndex, mut measured: impl FnMut(Measurement)) {
         while let Some(at) = self.judge.pending().filter(|at| *at < until)
-            && let Some(waiting) = self.waiting.pop_front()
+            && let Some(joined) = self.waiting.pop_front()
         {
-            self.measure(at, waiting)
-                .into_iter()
-                .for_each(&mut measured);
+            self.measure(at, joined).into_iter().for_each(&mut measured);
         }
         // Beats to come may lie as far back.
         let seconds = until.0 as f64 / self.base.hz();
@@ -287,25 +285,37 @@ impl Meter {
         self.leads.capacity() * size_of::<Option<Tracks>>()
             + self.leads.iter().flatten().map(tracks).sum::<usize>()
             + self.judge.heap_bytes()
-            + self.waiting.capacity() * size_of::<Waiting>()
+            + self.waiting.capacity() * size_of::<bool>()
+            + self.preferred.capacity() * size_of::<usize>()
             + self.past.capacity() * size_of::<Past>()
             + self.past.iter().map(levels).sum::<usize>()
     }
 
-    fn measure(&mut self, at: SampleIndex, waiting: Waiting) -> Option<Measurement> {
+    /// The signal to find the waves of a beat of `second` on.
+    fn choose(&self, second: u64) -> Option<usize> {
+        let usable = |k: usize, second: u64| {
+            let tracks = self.leads[k].as_ref();
+            tracks.is_some_and(|tracks| tracks.usable(second))
+        };
+        let before = second.saturating_sub(1);
+        let mut signals = self.preferred.iter().copied();
+        let mut now = signals.clone().filter(|k| usable(*k, second));
+        signals
+            .find(|k| usable(*k, second) && usable(*k, before))
+            .or_else(|| now.next())
+    }
+
+    fn measure(&mut self, at: SampleIndex, joined: bool) -> Option<Measurement> {
         let (before, next) = self.judge.neighbours();
-        let tracks = self.leads[waiting.signal].as_ref();
-        let nothing = Track::default();
-        let judged = self
-            .judge
-            .next(tracks.map_or(&nothing, |tracks| &tracks.slow))?;
-        let tracks = tracks?;
         let second = second_of(at.0, self.base);
-        if !tracks.usable(second) {
+        let chosen = self.choose(second);
+        let Some(tracks) = chosen.and_then(|k| self.leads[k].as_ref()) else {
+            self.judge.skip();
             return None;
-        }
+        };
         let lead = tracks.lead;
-        let before = before.filter(|_| waiting.joined);
+        let judged = self.judge.next(&tracks.slow)?;
+        let before = before.filter(|_| joined);
         let near = self.base.count(NEXT_SECONDS);
         let next = next.filter(|next| next.since(at) <= near);
         let beat = self.beat_at(&judged, next);

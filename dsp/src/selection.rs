@@ -45,8 +45,8 @@ pub(crate) struct Selection {
 
 /// What is taken.
 pub(crate) enum Taken {
-    /// A beat or a pulse, and the signal that it was found on.
-    Found(SampleIndex, usize),
+    /// A beat or a pulse.
+    Found(SampleIndex),
     /// From here on nothing can be seen for a while.
     Blind,
 }
@@ -150,7 +150,7 @@ impl Selection {
                     });
                     if k == self.current && clear && at.0 >= self.taken {
                         self.last = Some((at.0, k));
-                        taken(Taken::Found(at, choice.signal));
+                        taken(Taken::Found(at));
                     }
                 }
             }
