@@ -1,12 +1,19 @@
-//! Samples per second through the whole chain: three leads at 250 Hz, in packets of one second.
+//! Samples per second at 250 Hz, in packets of one second: through the whole chain with three leads, and
+//! through QRS, RR and quality alone with one.
 //!
 //! `cargo bench -p dsp`
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
+use std::collections::VecDeque;
+
+use dsp::qrs::Qrs;
 use dsp::quality::QualityMeter;
-use dsp::{Chain, Config};
-use ecg::{Block, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec};
+use dsp::rr::RateCounter;
+use dsp::{Chain, Config, Mains};
+use ecg::{
+    Block, Layout, Lead, RateSource, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec,
+};
 
 const RATE: u64 = 250;
 const SECONDS: u64 = 600;
@@ -78,5 +85,34 @@ fn three_leads(bencher: Bencher<'_, '_>) {
                 chain.push(block, &mut out);
             }
             chain
+        });
+}
+
+/// QRS, RR and quality of one lead: what others call a detector.
+#[divan::bench]
+fn one_lead_to_beats(bencher: Bencher<'_, '_>) {
+    let kind = SignalKind::Ecg(Lead::II);
+    let rate = SampleRate::new(RATE as f64).expect("within the limits");
+    let blocks: Vec<Vec<f32>> = (0..SECONDS).map(|s| samples(s * RATE, 0)).collect();
+    bencher
+        .counter(ItemsCount::new(SECONDS * RATE))
+        .with_inputs(|| {
+            (
+                Qrs::new(kind, rate, Mains::Auto).expect("the rate is enough"),
+                QualityMeter::new(kind, rate, rate).expect("the rate is enough"),
+                RateCounter::new(RateSource::Ecg, rate),
+            )
+        })
+        .bench_values(|(mut qrs, mut quality, mut rates)| {
+            let (mut peaks, mut usable, mut sum) = (VecDeque::new(), 0, 0.0);
+            for block in &blocks {
+                qrs.push(block, false, &mut peaks);
+                quality.push(block, false, |quality| {
+                    usable += u32::from(quality.usable());
+                });
+                let told = peaks.drain(..).filter_map(|peak| rates.push(peak));
+                sum += told.map(|rate| rate.bpm).sum::<f32>();
+            }
+            (usable, sum)
         });
 }

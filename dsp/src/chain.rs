@@ -1,11 +1,12 @@
 //! The whole chain of one record: blocks go in, facts come out.
 //!
 //! ```text
-//!            +-> Qrs / PulseDetector (one per signal) -> Selection -> RateCounter -> Beat, Pulse, Rate
-//! Block -----+-> QualityMeter (one per signal) --------------^-----v---------------> Quality
-//!            +--------------------------------------------------> Meter ------------> Complex
-//!            +-> Resampler (one per signal) -------------------------^
-//!                    +-> Baseline (one per signal) -> Trail -----------------------> Trace, Window
+//!            +-> Qrs (one per lead) ----------> Fusion ---> RateCounter --> Beat, Rate
+//!            +-> PulseDetector (one per PPG) -> Selection > RateCounter --> Pulse, Rate
+//! Block -----+-> QualityMeter (one per signal) ---^----------------------> Quality
+//!            +-----------------------------------------> Meter ----------> Complex
+//!            +-> Resampler (one per signal) -------------^
+//!                    +-> Baseline (one per signal) -> Trail -------------> Trace, Window
 //! ```
 //!
 //! Three contracts, each tested:
@@ -26,9 +27,10 @@ use ecg::{
 };
 
 use crate::baseline::Baseline;
+use crate::fusion::Fusion;
 use crate::measure::{self, Meter};
 use crate::pulse::{self, PulseDetector};
-use crate::qrs::{self, Qrs};
+use crate::qrs::{self, Candidate, Qrs};
 use crate::quality::QualityMeter;
 use crate::resample::{ResamplePlan, Resampler};
 use crate::rr::{self, RateCounter};
@@ -97,7 +99,7 @@ pub struct Chain {
     paths: Vec<Path>,
     plans: Vec<Arc<ResamplePlan>>,
     trail: Trail,
-    ecg: Selection,
+    ecg: Fusion,
     ppg: Selection,
     ecg_rate: RateCounter,
     ppg_rate: RateCounter,
@@ -135,7 +137,10 @@ struct Path {
     resampled: Vec<f32>,
     /// Samples of the trace that wait for those of other signals.
     ready: Vec<f32>,
+    /// Pulses.
     found: VecDeque<SampleIndex>,
+    /// Places where a beat may be.
+    candidates: VecDeque<Candidate>,
 }
 
 #[derive(Debug)]
@@ -193,6 +198,7 @@ impl Chain {
                 resampled: Vec::new(),
                 ready: Vec::new(),
                 found: VecDeque::with_capacity(8),
+                candidates: VecDeque::with_capacity(8),
             });
         }
         let (ecg, ppg) = preferences(layout);
@@ -203,7 +209,7 @@ impl Chain {
             paths,
             plans,
             trail: Trail::new(layout, window_rate, &config.window),
-            ecg: Selection::new(base, &ecg),
+            ecg: Fusion::new(base, &ecg),
             ppg: Selection::new(base, &ppg),
             ecg_rate: RateCounter::new(RateSource::Ecg, base),
             ppg_rate: RateCounter::new(RateSource::Ppg, base),
@@ -392,16 +398,17 @@ impl Chain {
         }
         self.decided = until;
         for (k, path) in self.paths.iter_mut().enumerate() {
-            let selection = match path.detector {
-                Detector::Qrs(_) => &mut self.ecg,
-                Detector::Pulse(_) => &mut self.ppg,
-            };
-            if let Some(choice) = selection.choices.iter_mut().find(|c| c.signal == k) {
-                let (rate, base) = (path.rate, self.base);
-                choice
-                    .found
-                    .extend(path.found.drain(..).map(|at| rate.convert(at, base)));
+            let (rate, base) = (path.rate, self.base);
+            let found = path.found.drain(..).map(|at| rate.convert(at, base));
+            if let Some(choice) = self.ppg.choices.iter_mut().find(|c| c.signal == k) {
+                choice.found.extend(found);
             }
+            let candidates = path.candidates.drain(..).map(|candidate| Candidate {
+                middle: rate.convert(candidate.middle, base),
+                r_peak: rate.convert(candidate.r_peak, base),
+                ..candidate
+            });
+            self.ecg.hear(k, candidates);
         }
         let (held, rate) = (&mut self.held, &mut self.ecg_rate);
         let meter = &mut self.meter;
@@ -521,11 +528,14 @@ impl Path {
         self.baseline.reset(self.resampler.next_index());
         self.ready.clear();
         self.found.clear();
+        self.candidates.clear();
     }
 
     fn detect(&mut self, samples: &[f32], off: bool) {
         match &mut self.detector {
-            Detector::Qrs(qrs) => qrs.push(samples, off, &mut self.found),
+            Detector::Qrs(qrs) => qrs.candidates(samples, off, |candidate, _| {
+                self.candidates.push_back(candidate);
+            }),
             Detector::Pulse(pulse) => pulse.push(samples, off, &mut self.found),
         }
     }
@@ -549,7 +559,7 @@ impl Path {
 
     fn finish(&mut self, mut resampled: impl FnMut(SampleIndex, &[f32])) {
         if let Detector::Qrs(qrs) = &mut self.detector {
-            qrs.finish(&mut self.found);
+            qrs.finish_candidates(|candidate, _| self.candidates.push_back(candidate));
         }
         let first = self.resampler.next_index();
         self.resampler.finish(&mut self.resampled);
@@ -562,6 +572,7 @@ impl Path {
     fn heap_bytes(&self) -> usize {
         (self.resampled.capacity() + self.ready.capacity()) * size_of::<f32>()
             + self.found.capacity() * size_of::<SampleIndex>()
+            + self.candidates.capacity() * size_of::<Candidate>()
     }
 }
 

@@ -25,11 +25,11 @@ pub(crate) struct Crests {
 }
 
 impl Crests {
-    /// Crests stand out over `reach` samples on either side; the last `kept` values are at hand.
-    pub(crate) fn new(reach: usize, kept: usize) -> Self {
+    /// Crests stand out over `reach` samples on either side.
+    pub(crate) fn new(reach: usize) -> Self {
         Self {
             reach,
-            ring: vec![0.0; (2 * reach + 2).max(kept).next_power_of_two()],
+            ring: vec![0.0; (2 * reach + 2).next_power_of_two()],
             best: None,
             seen: 0,
         }
@@ -68,13 +68,6 @@ impl Crests {
         (stands_out && best.height > 0.0).then_some(best)
     }
 
-    /// The highest of the values from index `from` to `to`, both included.
-    pub(crate) fn highest(&self, from: u64, to: u64) -> f32 {
-        (from..=to)
-            .map(|at| self.ring[self.slot(at)])
-            .fold(0.0, f32::max)
-    }
-
     pub(crate) fn heap_bytes(&self) -> usize {
         size_of_val(&*self.ring)
     }
@@ -92,7 +85,7 @@ mod tests {
             reach in 1usize..20,
             start in 0u64..1000,
         ) {
-            let mut crests = Crests::new(reach, 0);
+            let mut crests = Crests::new(reach);
             let found: Vec<u64> = values
                 .iter()
                 .enumerate()

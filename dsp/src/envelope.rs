@@ -123,7 +123,7 @@ impl Envelope {
         self.last = [wave, self.last[0]];
         let envelope = self.follow.push((middle * middle + slope * slope).sqrt());
         #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
-        let envelope = envelope.max(0.0) as f32;
+        let envelope = envelope.clamp(0.0, 1e6) as f32;
         envelope
     }
 

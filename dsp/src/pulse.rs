@@ -68,7 +68,7 @@ impl PulseDetector {
             delay: rate.count(lowpass.group_delay(2.0, hz)).0,
             lowpass,
             offset: None,
-            crests: Crests::new(count(REACH_SECONDS), 0),
+            crests: Crests::new(count(REACH_SECONDS)),
             ring: vec![f32::NAN; kept.next_power_of_two()],
             n_rise: count(RISE_SECONDS) as u64,
             next: 0,

@@ -2,8 +2,21 @@
 //!
 //! Takes an ECG lead, mV, 100 to 2000 Hz; yields R peaks as indices of the input, group delay
 //! removed, in order, at least 180 ms apart. **Each beat is final and comes at most
-//! [`LAG_SECONDS`] late**; there is no search-back (see `decision.rs`). What is found depends
-//! on the last [`MEMORY_SECONDS`] of signal only. Nothing is found where the electrode is off.
+//! [`LAG_SECONDS`] late**; there is no second look. What is found depends on the last
+//! [`MEMORY_SECONDS`] of signal only. Nothing is found where the electrode is off.
+//!
+//! ```text
+//! lead --> envelope --> crests --> sight --> first opinion --> context --> log-odds
+//! ```
+//!
+//! A crest of the envelope of the QRS band is a candidate. A small network forms a first opinion of
+//! it from what can be seen around it; a second one decides, knowing the candidates before
+//! with the first opinions of them. Neither depends on what was decided before, so there
+//! is nothing that has to be forgotten. The networks were fitted by `dsp/training/qrs.py`.
+
+mod context;
+mod network;
+mod sight;
 
 use std::collections::VecDeque;
 
@@ -12,38 +25,59 @@ use ecg::{SampleIndex, SampleRate, SignalKind};
 use crate::Error;
 use crate::config::Mains;
 use crate::crest::{Crest, Crests};
-use crate::decision::Rules;
 use crate::envelope::Envelope;
-use crate::relay::{EPOCH_SECONDS, Relay};
+use context::{CONTEXT_SECONDS, Context, N_CONTEXT};
+use network::{NETWORKS, Networks};
+use sight::{N_FORM, N_HALVES, N_SIGHT};
+
+/// Every candidate whose complex has its middle before `input - SETTLED_SECONDS` has been reported.
+pub const SETTLED_SECONDS: f64 = 0.3;
 
 /// Every beat before `input - LAG_SECONDS` has been reported.
 pub const LAG_SECONDS: f64 = 0.49;
 
-/// Beats depend on no sample older than this: four epochs of the decider, one for its alignment,
-/// and the filters.
-pub const MEMORY_SECONDS: f64 = 5.0 * EPOCH_SECONDS + 0.5;
+/// Beats depend on no sample older than this: the context, what the opinions in it rest on, and
+/// the filters.
+pub const MEMORY_SECONDS: f64 = CONTEXT_SECONDS + 0.5 * N_HALVES as f64 + 0.5;
 
 /// The lowest rate at which beats are looked for.
 pub const MIN_RATE_HZ: f64 = 100.0;
 
+/// Crests lower than this are no candidates, mV of the band-passed lead.
+const FLOOR: f32 = 0.01;
 /// A crest of the envelope is the highest point this far around.
 const REACH_SECONDS: f64 = 0.14;
 /// How far past a crest the decision looks.
-const LOOK_AHEAD_SECONDS: f64 = 0.3;
+const LOOK_AHEAD_SECONDS: f64 = 0.22;
 /// The R peak lies this close to the crest.
-const R_SECONDS: f64 = 0.09;
+pub(crate) const R_SECONDS: f64 = 0.09;
 /// Samples kept for finding the R peak.
-const KEPT_SECONDS: f64 = 0.8;
+const KEPT_SECONDS: f64 = 0.6;
 /// Two R peaks are no closer.
-const APART_SECONDS: f64 = 0.18;
+pub(crate) const APART_SECONDS: f64 = 0.18;
+/// The R peak of a candidate less likely than this is not looked for.
+const HOPELESS: f32 = -5.0;
+
+/// A place where a beat may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// The middle of the complex, to within some 20 ms, as an index of the input.
+    pub middle: SampleIndex,
+    /// The R peak; the middle again where a beat is out of the question.
+    pub r_peak: SampleIndex,
+    /// The natural logarithm of the odds that it is a beat.
+    pub log_odds: f32,
+}
 
 /// Finds the beats of one lead.
 #[derive(Debug)]
 pub struct Qrs {
     rate: f64,
+    inner_rate: f64,
     envelope: Envelope,
     crests: Crests,
-    relay: Relay<Rules>,
+    networks: Option<Box<Networks>>,
+    context: Context,
     /// Crests not yet decided, oldest first.
     waiting: Vec<Crest>,
     look_ahead: u64,
@@ -57,6 +91,13 @@ pub struct Qrs {
     next: u64,
     /// The last input samples, at `index % len`; NaN where there is nothing to be seen.
     ring: Vec<f32>,
+    /// The same, decimated.
+    inner: Vec<f32>,
+    /// Every `stride`th sample of the envelope, at `index / stride % len`.
+    sparse: Vec<f32>,
+    stride: u64,
+    sums: Vec<f32>,
+    inputs: Vec<f32>,
     last_peak: Option<u64>,
 }
 
@@ -74,50 +115,105 @@ impl Qrs {
                 limit: MIN_RATE_HZ,
             });
         }
-        let decimation = samples(hz / 250.0 - 0.5).max(1);
-        let inner = hz / decimation as f64;
-        let envelope = Envelope::new(inner, mains)?;
-        let look_ahead = samples(LOOK_AHEAD_SECONDS * inner);
-        let inner_ahead = usize::try_from(look_ahead).unwrap_or(1) + 8;
-        let reach = usize::try_from(samples(REACH_SECONDS * inner)).unwrap_or(1);
-        let kept = usize::try_from(samples(KEPT_SECONDS * hz)).unwrap_or(1);
+        let decimation = samples(hz / 280.0).max(1);
+        let inner_rate = hz / decimation as f64;
+        let envelope = Envelope::new(inner_rate, mains)?;
+        let room = |seconds: f64, rate: f64| {
+            let n = usize::try_from(samples(seconds * rate)).unwrap_or(1) + 8;
+            n.next_power_of_two()
+        };
+        let reach = usize::try_from(samples(REACH_SECONDS * inner_rate)).unwrap_or(1);
+        let stride = samples(inner_rate / 125.0).max(1);
+        let inner_kept = sight::BEFORE_SECONDS + LOOK_AHEAD_SECONDS + 0.12;
+        let sparse_kept = sight::ENVELOPE_SECONDS + LOOK_AHEAD_SECONDS + 0.05;
         Ok(Self {
             rate: hz,
+            inner_rate,
             delay: envelope.delay() * hz - (decimation - 1) as f64 / 2.0,
             envelope,
-            crests: Crests::new(reach, reach + inner_ahead),
-            relay: Relay::new(inner),
+            crests: Crests::new(reach),
+            networks: None,
+            context: Context::new(inner_rate),
             waiting: Vec::with_capacity(8),
-            look_ahead,
+            look_ahead: samples(LOOK_AHEAD_SECONDS * inner_rate),
             decimation,
             sum: 0.0,
             n_sum: 0,
             next: 0,
-            ring: vec![f32::NAN; kept.next_power_of_two()],
+            ring: vec![f32::NAN; room(KEPT_SECONDS, hz)],
+            inner: vec![f32::NAN; room(inner_kept, inner_rate)],
+            sparse: vec![0.0; room(sparse_kept, inner_rate / stride as f64)],
+            stride,
+            sums: Vec::with_capacity(room(inner_kept, inner_rate)),
+            inputs: vec![0.0; N_SIGHT + N_CONTEXT],
             last_peak: None,
         })
+    }
+
+    /// The same with other weights than those that ship, in the form of `weights.bin`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for weights that do not fit.
+    pub fn with_weights(mut self, bytes: &[u8]) -> Result<Self, Error> {
+        self.networks = Some(Box::new(Networks::new(bytes)?));
+        Ok(self)
+    }
+
+    /// What the networks were told of the latest candidate, for fitting them.
+    pub fn inputs(&self) -> &[f32] {
+        &self.inputs
     }
 
     /// Begins a new segment at `start`, an index at this lead's rate.
     pub fn reset(&mut self, start: SampleIndex) {
         self.envelope.reset();
         self.crests.reset();
-        self.relay.reset(start.0 / self.decimation);
+        self.context.reset();
         self.waiting.clear();
         self.sum = 0.0;
         self.n_sum = 0;
         self.next = start.0;
         self.ring.fill(f32::NAN);
+        self.inner.fill(f32::NAN);
+        self.sparse.fill(0.0);
         self.last_peak = None;
     }
 
     /// Takes samples in and appends the R peaks that they settle to `peaks`. With `off` the
     /// electrode is off and the samples mean nothing.
     pub fn push(&mut self, samples: &[f32], off: bool, peaks: &mut VecDeque<SampleIndex>) {
+        let mut last = self.last_peak;
+        let apart = self.apart();
+        self.candidates(samples, off, |candidate, _| {
+            peaks.extend(beat(candidate, apart, &mut last));
+        });
+        self.last_peak = last;
+    }
+
+    /// Ends the segment: decides the crests that still wait, as if silence followed.
+    pub fn finish(&mut self, peaks: &mut VecDeque<SampleIndex>) {
+        let mut last = self.last_peak;
+        let apart = self.apart();
+        self.finish_candidates(|candidate, _| peaks.extend(beat(candidate, apart, &mut last)));
+        self.last_peak = last;
+    }
+
+    fn apart(&self) -> u64 {
+        samples(APART_SECONDS * self.rate)
+    }
+
+    /// As [`push`](Self::push), but hands on every candidate, likely or not, with what the
+    /// networks were told of it.
+    pub fn candidates(
+        &mut self,
+        samples: &[f32],
+        off: bool,
+        mut found: impl FnMut(Candidate, &[f32]),
+    ) {
         for sample in samples {
             let good = !off && sample.is_finite();
             let value = if good { *sample } else { f32::NAN };
-            let slot = self.slot(self.next);
+            let slot = slot(self.next, &self.ring);
             self.ring[slot] = value;
             let phase = self.next % self.decimation;
             if phase == 0 {
@@ -129,67 +225,125 @@ impl Qrs {
             self.next += 1;
             if phase + 1 == self.decimation && self.n_sum == self.decimation {
                 let mean = self.sum / self.decimation as f32;
-                self.step((self.next - 1) / self.decimation, mean, peaks);
+                let index = (self.next - 1) / self.decimation;
+                let value = (!mean.is_nan()).then_some(mean);
+                let envelope = self.envelope.push(index, value);
+                self.step(index, mean, envelope);
+                if let Some(candidate) = self.due(index) {
+                    found(candidate, &self.inputs);
+                }
             }
         }
     }
 
-    /// One sample of the decimated lead; NaN where the electrode is off.
-    #[inline]
-    fn step(&mut self, index: u64, mean: f32, peaks: &mut VecDeque<SampleIndex>) {
-        let value = (!mean.is_nan()).then_some(mean);
-        let envelope = self.envelope.push(index, value);
-        if let Some(crest) = self.crests.push(index, envelope) {
-            self.waiting.push(crest);
-        }
-        if let Some(crest) = self.waiting.first()
-            && index >= crest.at + self.look_ahead
-        {
-            self.decide(index, peaks);
-        }
-    }
-
-    /// Decides the oldest crest, the envelope being known up to `newest`.
-    fn decide(&mut self, newest: u64, peaks: &mut VecDeque<SampleIndex>) {
-        let crest = self.waiting.remove(0);
-        // The flank of the crest itself is lower than what stands beyond its reach.
-        let after = self
-            .crests
-            .highest(crest.at + 1, newest.min(crest.at + self.look_ahead));
-        if !self.relay.decide(crest, after) {
-            return;
-        }
-        let Some(peak) = self.r_peak(crest) else {
-            return;
-        };
-        let apart = samples(APART_SECONDS * self.rate);
-        if self.last_peak.is_none_or(|last| peak >= last + apart) {
-            self.last_peak = Some(peak);
-            peaks.push_back(SampleIndex(peak));
-        }
-    }
-
-    /// Ends the segment: decides the crests that still wait, as if silence followed.
-    pub fn finish(&mut self, peaks: &mut VecDeque<SampleIndex>) {
+    /// As [`finish`](Self::finish), for candidates.
+    pub fn finish_candidates(&mut self, mut found: impl FnMut(Candidate, &[f32])) {
         let end = self.next / self.decimation;
         for index in end..=end + self.look_ahead {
-            if let Some(crest) = self.crests.push(index, 0.0) {
-                self.waiting.push(crest);
-            }
+            self.step(index, f32::NAN, 0.0);
         }
-        while !self.waiting.is_empty() {
-            self.decide(end + self.look_ahead, peaks);
+        for index in end..=end + 2 * self.look_ahead {
+            if let Some(candidate) = self.due(index) {
+                found(candidate, &self.inputs);
+            }
         }
     }
 
-    fn slot(&self, at: u64) -> usize {
-        usize::try_from(at & (self.ring.len() as u64 - 1)).unwrap_or(0)
+    /// One sample of the decimated lead and of its envelope; NaN where the electrode is off.
+    #[inline]
+    fn step(&mut self, index: u64, mean: f32, envelope: f32) {
+        let inner = slot(index, &self.inner);
+        self.inner[inner] = mean;
+        if index.is_multiple_of(self.stride) {
+            let sparse = slot(index / self.stride, &self.sparse);
+            self.sparse[sparse] = envelope;
+        }
+        if let Some(crest) = self.crests.push(index, envelope)
+            && crest.height >= FLOOR
+        {
+            self.waiting.push(crest);
+        }
+    }
+
+    /// The candidate whose time has come at `index`.
+    #[inline]
+    fn due(&mut self, index: u64) -> Option<Candidate> {
+        let crest = *self.waiting.first()?;
+        if index < crest.at + self.look_ahead {
+            return None;
+        }
+        self.waiting.remove(0);
+        Some(self.decide(crest))
+    }
+
+    /// What can be said of a crest.
+    fn decide(&mut self, crest: Crest) -> Candidate {
+        self.look(crest);
+        let networks = self.networks.as_deref().unwrap_or(&NETWORKS);
+        let (sight, context) = self.inputs.split_at_mut(N_SIGHT);
+        let opinion = networks.first(sight);
+        self.context
+            .push(crest.at, crest.height, opinion, &sight[..N_FORM], context);
+        let mut log_odds = networks.second(&self.inputs);
+        let middle = self.middle(crest);
+        let mut r_peak = middle;
+        if log_odds > HOPELESS {
+            match self.r_peak(middle) {
+                Some(peak) => r_peak = peak,
+                None => log_odds = f32::NEG_INFINITY,
+            }
+        }
+        Candidate {
+            middle: SampleIndex(middle),
+            r_peak: SampleIndex(r_peak),
+            log_odds,
+        }
+    }
+
+    /// The middle of the complex of a crest, in input samples.
+    fn middle(&self, crest: Crest) -> u64 {
+        samples((crest.at * self.decimation) as f64 - self.delay)
+    }
+
+    /// Fills the inputs with what can be seen around a crest.
+    fn look(&mut self, crest: Crest) {
+        let (form, rest) = self.inputs.split_at_mut(N_FORM);
+        let (envelope, rest) = rest.split_at_mut(N_SIGHT - N_FORM - N_HALVES - 3);
+        let (halves, moves) = rest.split_at_mut(N_HALVES);
+
+        let middle = crest.at as f64 - self.delay / self.decimation as f64;
+        let low = samples(middle - sight::BEFORE_SECONDS * self.inner_rate);
+        let high = samples(middle + sight::AFTER_SECONDS * self.inner_rate);
+        let inner = &self.inner;
+        let lead = (low..=high).map(|at| inner[slot(at, inner)]);
+        sight::form(
+            lead,
+            middle - low as f64,
+            self.inner_rate,
+            &mut self.sums,
+            form,
+        );
+        sight::finish_form(crest, form, &mut moves[..3]);
+
+        for (k, out) in envelope.iter_mut().enumerate() {
+            let at = crest.at as f64 + sight::envelope_offset(k) * self.inner_rate;
+            let at = (at / self.stride as f64).round();
+            let value = if at < 0.0 {
+                0.0
+            } else {
+                self.sparse[slot(samples(at), &self.sparse)]
+            };
+            *out = sight::octaves(value, crest.height);
+        }
+        let heights: [f32; N_HALVES] = self.context.halves(crest.at);
+        for (out, height) in halves.iter_mut().zip(heights) {
+            *out = sight::octaves(height, crest.height);
+        }
     }
 
     /// The extremum of the lead near the crest: smoothed over 20 ms against noise, measured from the straight
     /// line under the complex. `None` where there are no good samples.
-    fn r_peak(&self, crest: Crest) -> Option<u64> {
-        let centre = samples((crest.at * self.decimation) as f64 - self.delay);
+    fn r_peak(&self, centre: u64) -> Option<u64> {
         let reach = samples(R_SECONDS * self.rate);
         let rim = samples(0.05 * self.rate);
         let half = samples(0.008 * self.rate);
@@ -197,7 +351,7 @@ impl Qrs {
         let mean = |from: u64, to: u64| {
             let (mut sum, mut n) = (0.0, 0);
             for at in from.max(oldest)..to.min(self.next) {
-                let value = self.ring[self.slot(at)];
+                let value = self.ring[slot(at, &self.ring)];
                 if !value.is_nan() {
                     sum += value;
                     n += 1;
@@ -215,7 +369,7 @@ impl Qrs {
         };
         let mut best: Option<(f32, u64)> = None;
         for at in low.max(oldest)..high.min(self.next) {
-            if self.ring[self.slot(at)].is_nan() {
+            if self.ring[slot(at, &self.ring)].is_nan() {
                 continue;
             }
             let along = (at - low) as f32 / (2 * reach).max(1) as f32;
@@ -233,11 +387,38 @@ impl Qrs {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
+        let floats = [
+            &self.ring,
+            &self.inner,
+            &self.sparse,
+            &self.sums,
+            &self.inputs,
+        ];
         self.envelope.heap_bytes()
             + self.crests.heap_bytes()
+            + self.context.heap_bytes()
             + self.waiting.capacity() * size_of::<Crest>()
-            + size_of_val(&*self.ring)
+            + floats
+                .map(|row| row.capacity() * size_of::<f32>())
+                .iter()
+                .sum::<usize>()
     }
+}
+
+/// The R peak of a candidate that counts, where it is far enough from the last.
+fn beat(candidate: Candidate, apart: u64, last: &mut Option<u64>) -> Option<SampleIndex> {
+    let peak = candidate.r_peak;
+    let clear = last.is_none_or(|last| peak.0 >= last + apart);
+    (candidate.log_odds > 0.0 && clear).then(|| {
+        *last = Some(peak.0);
+        peak
+    })
+}
+
+/// Where a ring keeps an index.
+#[inline]
+fn slot(at: u64, ring: &[f32]) -> usize {
+    usize::try_from(at & (ring.len() as u64 - 1)).unwrap_or(0)
 }
 
 /// The nearest count; zero for a negative one.
@@ -248,4 +429,83 @@ impl Qrs {
 )]
 fn samples(value: f64) -> u64 {
     value.round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ecg::Lead;
+    use proptest::prelude::*;
+
+    fn detector(hz: f64) -> Qrs {
+        let rate = SampleRate::new(hz).unwrap();
+        Qrs::new(SignalKind::Ecg(Lead::II), rate, Mains::Auto).unwrap()
+    }
+
+    /// A beat each 0.8 s, with a T wave.
+    #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
+    fn lead(hz: f64, seconds: f64) -> Vec<f32> {
+        let wave = |t: f64, width: f64| (-(t / width).powi(2)).exp();
+        (0..samples(hz * seconds))
+            .map(|n| {
+                let t = (n as f64 / hz) % 0.8 - 0.3;
+                (wave(t, 0.013) + 0.2 * wave(t - 0.28, 0.06)) as f32
+            })
+            .collect()
+    }
+
+    #[test]
+    fn candidates_are_settled_in_time() {
+        for hz in [100.0, 128.0, 250.0, 360.0, 499.0, 500.0, 1000.0, 2000.0] {
+            let mut qrs = detector(hz);
+            qrs.reset(SampleIndex(0));
+            for (n, sample) in lead(hz, 10.0).iter().enumerate() {
+                qrs.candidates(&[*sample], false, |candidate, _| {
+                    let late = (n as u64 - candidate.middle.0) as f64 / hz;
+                    assert!(late <= SETTLED_SECONDS, "{hz}: {late}");
+                    let off = candidate.r_peak.0.abs_diff(candidate.middle.0) as f64 / hz;
+                    assert!(off <= R_SECONDS + 1.0 / hz, "{hz}: {off}");
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn detection_resumes_within_two_seconds_of_leads_on() {
+        for hz in [128.0, 250.0, 500.0] {
+            let mut qrs = detector(hz);
+            qrs.reset(SampleIndex(0));
+            let lead = lead(hz, 30.0);
+            let (off, on) = (lead.len() / 3, lead.len() / 2);
+            let mut peaks = VecDeque::new();
+            qrs.push(&lead[..off], false, &mut peaks);
+            qrs.push(&vec![5.0; on - off], true, &mut peaks);
+            qrs.push(&lead[on..], false, &mut peaks);
+            let hole = off as u64..on as u64;
+            assert!(!peaks.iter().any(|peak| hole.contains(&peak.0)), "{hz}");
+            let resumed = peaks.iter().find(|peak| peak.0 >= hole.end).unwrap();
+            assert!(((resumed.0 - hole.end) as f64) < 2.0 * hz, "{hz}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_finite_input_has_finite_odds(
+            values in prop::collection::vec(prop_oneof![
+                -5.0f32..5.0, Just(f32::MAX), Just(f32::MIN), Just(f32::MIN_POSITIVE), Just(0.0)
+            ], 300..3000),
+        ) {
+            let mut qrs = detector(250.0);
+            qrs.reset(SampleIndex(0));
+            let mut last = 0;
+            let mut check = |candidate: Candidate, inputs: &[f32]| {
+                assert!(!candidate.log_odds.is_nan());
+                assert!(inputs.iter().all(|value| value.is_finite()), "{inputs:?}");
+                assert!(candidate.middle.0 >= last);
+                last = candidate.middle.0;
+            };
+            qrs.candidates(&values, false, &mut check);
+            qrs.finish_candidates(&mut check);
+        }
+    }
 }

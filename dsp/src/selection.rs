@@ -1,9 +1,9 @@
-//! Which signal is listened to, second by second.
+//! Which PPG signal is listened to, second by second.
 //!
-//! Detectors run on every ECG lead; beats are taken from one lead at a time: the first in order of
+//! Detectors run on every signal; pulses are taken from one at a time: the first in order of
 //! preference that has been usable. Judged on the three whole seconds before, so that the choice
-//! depends on them alone. A lead whose electrode was off in the last of them is out at once; one
-//! that was flat, saturated or noisy is out after two of three. Where no lead is good, the least
+//! depends on them alone. A signal whose sensor was off in the last of them is out at once; one
+//! that was flat, saturated or noisy is out after two of three. Where none is good, the least
 //! bad one is listened to.
 
 use std::collections::VecDeque;
@@ -18,6 +18,51 @@ pub(crate) const LOOK_BACK_SECONDS: u64 = 3;
 /// From a beat of one signal to a beat of another, at least.
 const APART_SECONDS: f64 = 0.25;
 
+/// How bad the last seconds of a signal were.
+#[derive(Debug, Default)]
+pub(crate) struct Verdicts {
+    /// Seconds and their badness, oldest first.
+    list: VecDeque<(u64, u32)>,
+}
+
+impl Verdicts {
+    pub(crate) fn clear(&mut self) {
+        self.list.clear();
+    }
+
+    /// Notes how good a second was. Seconds come in order.
+    pub(crate) fn note(&mut self, second: u64, quality: &Quality) {
+        let badness = match quality.reason {
+            QualityReason::LeadOff => 100,
+            _ if quality.usable() => 0,
+            QualityReason::Noisy => 9,
+            QualityReason::Good | QualityReason::Flat | QualityReason::Saturated => 10,
+        };
+        self.list.push_back((second, badness));
+    }
+
+    /// How bad the signal is to be taken for in `second`, zero for usable, and whether its
+    /// electrode was off just before. Seconds are asked for in order; a second not judged was good.
+    pub(crate) fn badness(&mut self, second: u64) -> (u32, bool) {
+        while let Some((oldest, _)) = self.list.front()
+            && oldest + LOOK_BACK_SECONDS < second
+        {
+            self.list.pop_front();
+        }
+        let before = self.list.iter().filter(|(judged, _)| *judged < second);
+        let sum = before.map(|(_, badness)| *badness.min(&10)).sum::<u32>();
+        let last = self.list.iter().find(|(judged, _)| judged + 1 == second);
+        let off = last.is_some_and(|(_, badness)| *badness >= 100);
+        // One bad second of three is forgiven.
+        let sum = if sum <= 10 { 0 } else { sum };
+        (if off { 100 + sum } else { sum }, off)
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.list.capacity() * size_of::<(u64, u32)>()
+    }
+}
+
 /// One signal to choose from.
 #[derive(Debug)]
 pub(crate) struct Choice {
@@ -25,8 +70,7 @@ pub(crate) struct Choice {
     pub(crate) signal: usize,
     /// What its detector found and has not yet been taken or passed over, at the base rate.
     pub(crate) found: VecDeque<SampleIndex>,
-    /// How bad each of the last seconds was, by `second % len`, with the second.
-    verdicts: [(u64, u32); 4],
+    verdicts: Verdicts,
 }
 
 /// Takes what was found from one signal at a time.
@@ -57,7 +101,7 @@ impl Selection {
         let choice = |signal: &usize| Choice {
             signal: *signal,
             found: VecDeque::with_capacity(16),
-            verdicts: [(u64::MAX, 0); 4],
+            verdicts: Verdicts::default(),
         };
         Self {
             base,
@@ -73,7 +117,7 @@ impl Selection {
     pub(crate) fn reset(&mut self, start: SampleIndex) {
         for choice in &mut self.choices {
             choice.found.clear();
-            choice.verdicts = [(u64::MAX, 0); 4];
+            choice.verdicts.clear();
         }
         self.current = 0;
         self.second = None;
@@ -83,41 +127,18 @@ impl Selection {
 
     /// Notes how good a second of a signal was.
     pub(crate) fn judge(&mut self, signal: usize, quality: &Quality) {
-        let badness = match quality.reason {
-            QualityReason::LeadOff => 100,
-            _ if quality.usable() => 0,
-            QualityReason::Noisy => 9,
-            QualityReason::Good | QualityReason::Flat | QualityReason::Saturated => 10,
-        };
         // The index of a quality is at the base rate, its second the same for all signals.
         let second = second_of(quality.start.0, self.base);
-        for choice in &mut self.choices {
-            if choice.signal == signal {
-                choice.verdicts[(second % 4) as usize] = (second, badness);
-            }
+        for choice in self.choices.iter_mut().filter(|c| c.signal == signal) {
+            choice.verdicts.note(second, quality);
         }
     }
 
     /// The choice for `second`, and whether its electrode was off just before.
-    fn choose(&self, second: u64) -> (usize, bool) {
-        let badness = |choice: &Choice| {
-            let of = |back: u64| {
-                second.checked_sub(back).map_or(0, |asked| {
-                    let (held, badness) = choice.verdicts[(asked % 4) as usize];
-                    if held == asked { badness } else { 0 }
-                })
-            };
-            let sum = (1..=LOOK_BACK_SECONDS)
-                .map(|back| of(back).min(10))
-                .sum::<u32>();
-            let off = of(1) >= 100;
-            // One bad second of three is forgiven.
-            let sum = if sum <= 10 { 0 } else { sum };
-            (if off { 100 + sum } else { sum }, off)
-        };
+    fn choose(&mut self, second: u64) -> (usize, bool) {
         let mut best = (0, u32::MAX, false);
-        for (k, choice) in self.choices.iter().enumerate() {
-            let (badness, off) = badness(choice);
+        for (k, choice) in self.choices.iter_mut().enumerate() {
+            let (badness, off) = choice.verdicts.badness(second);
             if badness < best.1 {
                 best = (k, badness, off);
             }
@@ -159,7 +180,9 @@ impl Selection {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let found = |choice: &Choice| choice.found.capacity() * size_of::<SampleIndex>();
+        let found = |choice: &Choice| {
+            choice.found.capacity() * size_of::<SampleIndex>() + choice.verdicts.heap_bytes()
+        };
         self.choices.capacity() * size_of::<Choice>()
             + self.choices.iter().map(found).sum::<usize>()
     }

@@ -1,0 +1,154 @@
+//! The two networks behind the detector: perceptrons with two hidden layers.
+//!
+//! ```text
+//! sight            [87] > 32 > 16 > 1   first opinion, of one candidate on its own
+//! sight + context [117] > 32 > 16 > 1   log-odds, knowing the first opinions of those before
+//! ```
+//!
+//! Rectified; the scaling of the inputs is folded into the first layers. A candidate costs
+//! about 8,000 multiplications.
+
+use std::sync::LazyLock;
+
+use crate::Error;
+
+use super::context::N_CONTEXT;
+use super::sight::N_SIGHT;
+
+const HIDDEN: usize = 32;
+const NARROW: usize = 16;
+
+/// Weights `[in][OUT]` and biases of a layer.
+#[derive(Debug, Clone)]
+struct Layer<const OUT: usize> {
+    weights: Vec<[f32; OUT]>,
+    biases: [f32; OUT],
+}
+
+impl<const OUT: usize> Layer<OUT> {
+    /// Takes `inputs * OUT` weights, then the biases, off the front of `values`.
+    fn take(values: &mut &[f32], inputs: usize) -> Option<Self> {
+        let (weights, rest) = values.split_at_checked(inputs * OUT)?;
+        let (biases, rest) = rest.split_first_chunk::<OUT>()?;
+        *values = rest;
+        Some(Self {
+            weights: weights.as_chunks::<OUT>().0.to_vec(),
+            biases: *biases,
+        })
+    }
+
+    #[inline]
+    fn run(&self, input: &[f32]) -> [f32; OUT] {
+        let mut sums = self.biases;
+        for (value, row) in input.iter().zip(&self.weights) {
+            for (sum, weight) in sums.iter_mut().zip(row) {
+                *sum += value * weight;
+            }
+        }
+        sums
+    }
+}
+
+/// One perceptron.
+#[derive(Debug, Clone)]
+struct Perceptron {
+    hidden: Layer<HIDDEN>,
+    narrow: Layer<NARROW>,
+    head: Layer<1>,
+}
+
+impl Perceptron {
+    fn take(values: &mut &[f32], inputs: usize) -> Option<Self> {
+        Some(Self {
+            hidden: Layer::take(values, inputs)?,
+            narrow: Layer::take(values, HIDDEN)?,
+            head: Layer::take(values, NARROW)?,
+        })
+    }
+
+    fn run(&self, input: &[f32]) -> f32 {
+        let hidden = self.hidden.run(input).map(|sum| sum.max(0.0));
+        let narrow = self.narrow.run(&hidden).map(|sum| sum.max(0.0));
+        self.head.run(&narrow)[0]
+    }
+}
+
+/// The weights of both.
+#[derive(Debug, Clone)]
+pub(super) struct Networks {
+    first: Perceptron,
+    second: Perceptron,
+}
+
+/// The networks that ship.
+pub(super) static NETWORKS: LazyLock<Networks> = LazyLock::new(|| {
+    Networks::new(include_bytes!("weights.bin")).expect("a test reads the weights that ship")
+});
+
+impl Networks {
+    /// From f32 values, little-endian: of each network, layer by layer, weights `[in][out]`, then biases.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where the number of bytes is not that of the networks or a value is not
+    /// finite.
+    pub(super) fn new(bytes: &[u8]) -> Result<Self, Error> {
+        let (words, rest) = bytes.as_chunks::<4>();
+        let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        if !rest.is_empty() || values.iter().any(|value| !value.is_finite()) {
+            return Err(Error::Weights);
+        }
+        Self::from_values(&values).ok_or(Error::Weights)
+    }
+
+    fn from_values(mut values: &[f32]) -> Option<Self> {
+        let networks = Self {
+            first: Perceptron::take(&mut values, N_SIGHT)?,
+            second: Perceptron::take(&mut values, N_SIGHT + N_CONTEXT)?,
+        };
+        values.is_empty().then_some(networks)
+    }
+
+    /// The opinion that the `[N_SIGHT]` inputs give alone, as log-odds.
+    pub(super) fn first(&self, input: &[f32]) -> f32 {
+        self.first.run(input)
+    }
+
+    /// The log-odds that all inputs give, `[N_SIGHT + N_CONTEXT]`.
+    pub(super) fn second(&self, input: &[f32]) -> f32 {
+        self.second.run(input)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_weights_that_ship_are_read() {
+        let input = [0.5; N_SIGHT + N_CONTEXT];
+        assert!(NETWORKS.first(&input[..N_SIGHT]).is_finite());
+        assert!(NETWORKS.second(&input).is_finite());
+    }
+
+    #[test]
+    fn a_layer_is_a_weighted_sum() {
+        let mut values: &[f32] = &[1.0, 2.0, 3.0, 4.0, 0.5, -0.5];
+        let layer = Layer::<2>::take(&mut values, 2).unwrap();
+        assert!(values.is_empty());
+        let [one, two] = layer.run(&[10.0, 1.0]);
+        assert!((one - 13.5).abs() < 1e-6 && (two - 23.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn weights_of_another_size_are_refused() {
+        let bytes = include_bytes!("weights.bin");
+        assert!(Networks::new(&bytes[4..]).is_err());
+        assert!(Networks::new(&bytes[1..]).is_err());
+        let mut longer = bytes.to_vec();
+        longer.extend([0; 4]);
+        assert!(Networks::new(&longer).is_err());
+        let mut wrong = bytes.to_vec();
+        wrong[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        assert!(Networks::new(&wrong).is_err());
+    }
+}

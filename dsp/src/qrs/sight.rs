@@ -1,0 +1,117 @@
+//! What the detector sees of the lead around a candidate, as numbers without a scale.
+//!
+//! | inputs | what | unit |
+//! |---|---|---|
+//! | 39 | the lead from -300 to +250 ms, finer in the middle, its mean taken off | heights |
+//! | 37 | the envelope from -2 to +0.2 s | octaves of the height |
+//! | 8 | the highest crests of the last eight half seconds, highest first | octaves of the height |
+//! | 3 | height; how much the lead moves in the middle and around | octaves |
+//!
+//! The height is that of the candidate's own crest.
+
+use crate::crest::Crest;
+
+/// Points of the lead.
+pub(super) const N_FORM: usize = 39;
+/// Points of the envelope.
+const N_ENVELOPE: usize = 37;
+/// Half seconds.
+pub(super) const N_HALVES: usize = 8;
+/// All inputs.
+pub(super) const N_SIGHT: usize = N_FORM + N_ENVELOPE + N_HALVES + 3;
+
+/// Half of the stretch that a point of the lead is the mean of: 20 ms take out 50 Hz.
+const HALF_SECONDS: f64 = 0.01;
+/// How far the lead is looked at.
+pub(super) const BEFORE_SECONDS: f64 = 0.31;
+pub(super) const AFTER_SECONDS: f64 = 0.26;
+/// How far the envelope is looked at.
+pub(super) const ENVELOPE_SECONDS: f64 = 2.0;
+
+/// Where the points of the lead are, in seconds from the middle of the complex.
+fn form_offset(k: usize) -> f64 {
+    match k {
+        0..10 => -0.30 + 0.02 * k as f64,
+        10..31 => -0.10 + 0.01 * (k - 10) as f64,
+        _ => 0.11 + 0.02 * (k - 31) as f64,
+    }
+}
+
+/// Where those of the envelope are, from the crest.
+pub(super) fn envelope_offset(k: usize) -> f64 {
+    match k {
+        0..17 => -1.96 + 0.08 * k as f64,
+        17..32 => -0.60 + 0.04 * (k - 17) as f64,
+        _ => 0.04 * (k - 31) as f64,
+    }
+}
+
+/// The base-two logarithm of a ratio, limited.
+pub(super) fn octaves(value: f32, of: f32) -> f32 {
+    ((value + 1e-4) / (of + 1e-4)).log2().clamp(-6.0, 4.0)
+}
+
+/// Fills `out`, `[N_FORM]`, with the points of the lead. `samples` are at `rate` Hz, the middle of the
+/// complex at index `middle`; not finite where there is nothing to be seen. `sums` is scratch.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positions within a short, positive span"
+)]
+pub(super) fn form(
+    samples: impl Iterator<Item = f32>,
+    middle: f64,
+    rate: f64,
+    sums: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    sums.clear();
+    sums.push(0.0);
+    let (mut sum, mut first, mut last) = (0.0, None, 0.0);
+    for value in samples {
+        if value.is_finite() {
+            let offset = *first.get_or_insert(value);
+            last = (value - offset).clamp(-1e5, 1e5);
+        }
+        sum += last;
+        sums.push(sum);
+    }
+    let sums = &sums[..];
+    let top = sums.len() - 1;
+    let at = |position: f64| {
+        let position = position.max(0.0);
+        let low = (position as usize).min(top);
+        let part = (position - low as f64) as f32;
+        let high = (low + 1).min(top);
+        sums[low] + (sums[high] - sums[low]) * part.min(1.0)
+    };
+    let half = HALF_SECONDS * rate;
+    let scale = 0.5 / half as f32;
+    let mut mean = 0.0;
+    for (k, out) in out.iter_mut().enumerate() {
+        // Half a sample, for a sum ends where its last sample does.
+        let place = middle + 0.5 + form_offset(k) * rate;
+        *out = (at(place + half) - at(place - half)) * scale;
+        mean += *out / N_FORM as f32;
+    }
+    for out in out {
+        *out -= mean;
+    }
+}
+
+/// Brings the points of the lead to heights, and appends how much they move.
+pub(super) fn finish_form(crest: Crest, form: &mut [f32], moves: &mut [f32]) {
+    let scale = 1.0 / (3.0 * crest.height + 1e-4);
+    let move_of = |part: &[f32]| {
+        let steps = part.windows(2).map(|pair| (pair[1] - pair[0]).abs());
+        steps.sum::<f32>()
+    };
+    let middle = move_of(&form[10..31]);
+    let around = move_of(&form[..11]) + move_of(&form[30..]);
+    moves[0] = 0.5 * (crest.height + 1e-4).log2();
+    moves[1] = octaves(middle, crest.height);
+    moves[2] = octaves(around, crest.height);
+    for value in form {
+        *value = (*value * scale).clamp(-3.0, 3.0);
+    }
+}
