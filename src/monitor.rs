@@ -11,6 +11,10 @@
 //! build their memory on it and yields nothing before the watermark: what follows equals what an
 //! uninterrupted run would have yielded.
 //!
+//! Rows of beats wait for their class and come [`dsp::Chain::CLASS_LAG_SECONDS`] after they are decided; those that
+//! the watermark passed without are yielded after a restart, some of them a second time and the same, which
+//! storing bears.
+//!
 //! Late facts ([`Output::late_at`]) lag behind the watermark, by the same distance always but for
 //! gaps and ends, where they catch up. So after a restart those are yielded that are as new as what lagged
 //! at the watermark, unless a gap had let them catch up: none is lost and none is told twice.
@@ -296,6 +300,13 @@ impl Monitor {
                         open.add_beat(beat, effects);
                     }
                 }
+                Output::Class(beat) => {
+                    // A beat decided before the watermark may have had no class then.
+                    let lag = open.rate.count(Chain::CLASS_LAG_SECONDS);
+                    if beat.r_peak >= open.resume_at.before(lag) {
+                        open.add_class(beat, effects);
+                    }
+                }
                 Output::Pulse(pulse) => {
                     if pulse.onset >= open.resume_at {
                         open.add_pulse(pulse, effects);
@@ -401,10 +412,14 @@ impl OpenRecord {
     }
 
     fn add_beat(&mut self, beat: Beat, effects: &mut Effects) {
-        let utc = self.anchor.utc(beat.r_peak);
         self.trend(beat.r_peak).n_beats += 1;
+        effects.live.push(Live::Beat(self.anchor.utc(beat.r_peak)));
+    }
+
+    /// The row of a beat waits for its class.
+    fn add_class(&mut self, beat: Beat, effects: &mut Effects) {
+        let utc = self.anchor.utc(beat.r_peak);
         effects.batch.beats.push((self.id.clone(), beat, utc));
-        effects.live.push(Live::Beat(utc));
     }
 
     fn add_pulse(&mut self, pulse: Pulse, effects: &mut Effects) {

@@ -7,6 +7,7 @@
 //!            +-----------------------------------------> Meter ----------> Complex
 //!            +-> Resampler (one per signal) -------------^
 //!                    +-> Baseline (one per signal) -> Trail -------------> Trace, Window
+//!                                                        +-> Classifier --> Class, of the beats of Fusion
 //! ```
 //!
 //! Three contracts, each tested:
@@ -27,6 +28,7 @@ use ecg::{
 };
 
 use crate::baseline::Baseline;
+use crate::class::{self, Classifier, Model};
 use crate::fusion::Fusion;
 use crate::measure::{self, Meter};
 use crate::pulse::{self, PulseDetector};
@@ -47,8 +49,11 @@ static SILENCE: [f32; 128] = [0.0; 128];
 /// What a [`Chain`] says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// A beat of the ECG.
+    /// A beat of the ECG, at once and without a class.
     Beat(Beat),
+    /// The same beat once more, when its class is known: [`Chain::CLASS_LAG_SECONDS`] later. Classes come
+    /// in the order of the beats, one for each.
+    Class(Beat),
     /// A pulse of the PPG.
     Pulse(Pulse),
     /// The rate as of a beat or a pulse, right after it.
@@ -57,7 +62,7 @@ pub enum Output {
     Quality(Quality),
     /// Everything about positions before this one has been said: each beat, pulse, rate, and each
     /// quality that ends by here. Nothing said so far is about a later position, traces and windows
-    /// aside. Late facts take longer.
+    /// aside. Late facts take longer, and classes come up to [`Chain::CLASS_LAG_SECONDS`] after it.
     Decided(SampleIndex),
     /// Every late fact ([`Output::late_at`]) about positions before this one has been said as well,
     /// and none about a later one. It follows [`Output::Decided`] at a fixed distance; at a gap and at the end it
@@ -79,6 +84,7 @@ impl Output {
         match self {
             Output::Complex(measurement) => Some(measurement.r_peak),
             Output::Beat(_)
+            | Output::Class(_)
             | Output::Pulse(_)
             | Output::Rate(_)
             | Output::Quality(_)
@@ -104,6 +110,9 @@ pub struct Chain {
     ecg_rate: RateCounter,
     ppg_rate: RateCounter,
     meter: Meter,
+    classifier: Classifier,
+    /// The signals that it looks at.
+    class_leads: Vec<usize>,
     /// Said, but not yet due.
     held: Vec<Held>,
     /// Late facts, not yet due.
@@ -150,8 +159,9 @@ enum Detector {
 }
 
 impl Chain {
-    /// How far back anything reaches: the detector with its filters, then the rate.
-    pub const MEMORY_SECONDS: f64 = 20.0;
+    /// How far back anything reaches: the detector with its filters, then the rate or the class. A class
+    /// that comes late keeps within it, so that a beat decided just before a restart gets the same one after it.
+    pub const MEMORY_SECONDS: f64 = 25.0;
 
     /// [`Output::Decided`] follows the input at this distance.
     pub const LAG_SECONDS: f64 = qrs::LAG_SECONDS;
@@ -164,12 +174,23 @@ impl Chain {
     /// [`Chain::MEMORY_SECONDS`] from their own position.
     pub const LATE_SECONDS: f64 = Self::SETTLE_SECONDS - Self::LAG_SECONDS + 0.01;
 
+    /// When [`Output::Decided`] has passed a beat by this and the block at hand is done, its class has been said.
+    pub const CLASS_LAG_SECONDS: f64 = class::AFTER_SECONDS;
+
     /// A chain for records of this `layout`.
     ///
     /// # Errors
     /// [`Error::Setting`] for a configuration outside its limits, [`Error::Coarse`] for an ECG
     /// lead under [`qrs::MIN_RATE_HZ`].
     pub fn new(layout: &Layout, config: &Config) -> Result<Self, Error> {
+        Self::with_model(layout, config, Model::shipped())
+    }
+
+    /// A chain that classifies beats with another `model` than the one that ships.
+    ///
+    /// # Errors
+    /// Those of [`Chain::new`].
+    pub fn with_model(layout: &Layout, config: &Config, model: Arc<Model>) -> Result<Self, Error> {
         config.check()?;
         let base = layout.base_rate();
         let window_rate = SampleRate::new(config.window.rate_hz)?;
@@ -202,6 +223,8 @@ impl Chain {
             });
         }
         let (ecg, ppg) = preferences(layout);
+        let mut class_leads = ecg.clone();
+        class_leads.truncate(class::MAX_LEADS);
         Ok(Self {
             base,
             lag: base.count(Self::LAG_SECONDS),
@@ -214,6 +237,8 @@ impl Chain {
             ecg_rate: RateCounter::new(RateSource::Ecg, base),
             ppg_rate: RateCounter::new(RateSource::Ppg, base),
             meter: Meter::new(layout, window_rate, &ecg)?,
+            classifier: Classifier::new(model, base),
+            class_leads,
             held: Vec::with_capacity(32),
             late: Vec::with_capacity(32),
             running: false,
@@ -253,7 +278,7 @@ impl Chain {
             self.bite(block, self.next.after(bite).min(end), out);
         }
         self.mark(out);
-        self.show(out);
+        self.show(false, out);
     }
 
     /// Takes in what a block holds from `next` on to before `until`.
@@ -313,7 +338,7 @@ impl Chain {
         self.decide(self.next, out);
         self.settle(self.next, out);
         self.mark(out);
-        self.show(out);
+        self.show(true, out);
         self.running = false;
     }
 
@@ -362,6 +387,10 @@ impl Chain {
             ),
             ("trail", self.trail.heap_bytes()),
             ("measurements", self.meter.heap_bytes()),
+            (
+                "classes",
+                self.classifier.heap_bytes() + self.class_leads.capacity() * size_of::<usize>(),
+            ),
         ]
     }
 
@@ -377,6 +406,7 @@ impl Chain {
         self.ecg_rate.interrupt();
         self.ppg_rate.interrupt();
         self.meter.reset();
+        self.classifier.reset();
         let mut first = SampleIndex(0);
         for (k, path) in self.paths.iter_mut().enumerate() {
             path.start(self.base, start);
@@ -412,6 +442,7 @@ impl Chain {
         }
         let (held, rate) = (&mut self.held, &mut self.ecg_rate);
         let meter = &mut self.meter;
+        let classifier = &mut self.classifier;
         self.ecg.take(until, |taken| match taken {
             Taken::Blind => {
                 rate.interrupt();
@@ -419,6 +450,7 @@ impl Chain {
             }
             Taken::Found(at) => {
                 meter.beat(at);
+                classifier.push(at);
                 let beat = Output::Beat(Beat {
                     r_peak: at,
                     class: None,
@@ -470,20 +502,35 @@ impl Chain {
         self.marked = now;
     }
 
-    /// Shows the samples that all signals have ready.
-    fn show(&mut self, out: &mut Vec<Output>) {
-        let n = self.paths.iter().map(|path| path.ready.len()).min();
-        let n = n.unwrap_or(0);
-        if n == 0 {
-            return;
+    /// Shows the samples that all signals have ready, a second at a time, and says the classes that
+    /// can be told from them. With `ended` no more will come.
+    fn show(&mut self, ended: bool, out: &mut Vec<Output>) {
+        loop {
+            let n = self.paths.iter().map(|path| path.ready.len()).min();
+            let n = n.unwrap_or(0).min(self.trail.second());
+            if n == 0 {
+                break;
+            }
+            let take = |path: &mut Path| path.ready.drain(..n).collect();
+            let signals = self.paths.iter_mut().map(take).collect();
+            let before = out.len();
+            let trace = self
+                .trail
+                .push(signals, |window| out.push(Output::Window(window)));
+            out.insert(before, Output::Trace(trace));
+            self.classify(false, out);
         }
-        let take = |path: &mut Path| path.ready.drain(..n).collect();
-        let signals = self.paths.iter_mut().map(take).collect();
-        let before = out.len();
-        let trace = self
-            .trail
-            .push(signals, |window| out.push(Output::Window(window)));
-        out.insert(before, Output::Trace(trace));
+        self.classify(ended, out);
+    }
+
+    /// Says the classes that can be told.
+    fn classify(&mut self, ended: bool, out: &mut Vec<Output>) {
+        let trail = &self.trail;
+        let leads = self.class_leads.iter().map(|k| trail.lead(*k));
+        self.classifier
+            .settle((self.decided, trail.end(), ended), &leads, |beat| {
+                out.push(Output::Class(beat));
+            });
     }
 }
 
@@ -585,8 +632,11 @@ impl Detector {
     }
 }
 
-// The longest memory is that of the rate; its parts add up. The windows reach back two seconds only.
+// The longest memories are those of the rate and of the class; their parts add up. The windows reach back two seconds only.
 const _: () = assert!(qrs::MEMORY_SECONDS + rr::WINDOW_SECONDS <= Chain::MEMORY_SECONDS);
+const _: () = assert!(
+    qrs::MEMORY_SECONDS + class::CONTEXT_SECONDS + class::AFTER_SECONDS <= Chain::MEMORY_SECONDS
+);
 const _: () = assert!(pulse::MEMORY_SECONDS + rr::WINDOW_SECONDS <= Chain::MEMORY_SECONDS);
 const _: () = assert!(pulse::LAG_SECONDS <= Chain::LAG_SECONDS);
 const _: () = assert!(qrs::MEMORY_SECONDS + delineate::MEMORY_SECONDS <= Chain::MEMORY_SECONDS);

@@ -33,6 +33,7 @@
 
 pub mod baseline;
 mod chain;
+pub mod class;
 mod config;
 mod crest;
 pub mod delineate;

@@ -8,10 +8,18 @@ use ecg::{
     Layout, Lead, LeadOrigin, SampleIndex, SampleRate, SignalKind, Strip, StripSignal, Window,
 };
 
+use crate::class;
 use crate::config::WindowConfig;
 
 /// How much longer than a window the trail is.
 const SLACK_SECONDS: f64 = 4.0;
+
+/// How long the trail is at least: the class of a beat looks back so far, and comes up to its lag and one
+/// step of a second after the trace has passed its beat by half a second.
+const LEAST_SECONDS: f64 = class::MEMORY_SECONDS + class::AFTER_SECONDS + 0.6;
+
+/// There is room for one part in so many more, which come before the oldest samples are dropped.
+const SPARE: usize = 8;
 
 /// Filtered samples of every signal of a record as they become known, at the window rate.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,9 +54,8 @@ impl Trail {
     pub(crate) fn new(layout: &Layout, rate: SampleRate, config: &WindowConfig) -> Self {
         let count = |seconds: f64| usize::try_from(rate.count(seconds).0).unwrap_or(1).max(1);
         let n_window = count(config.seconds);
-        let n_kept = n_window + count(SLACK_SECONDS);
-        // Room for what comes before the oldest samples are dropped.
-        let capacity = n_kept + n_kept / 4;
+        let n_kept = (n_window + count(SLACK_SECONDS)).max(count(LEAST_SECONDS));
+        let capacity = n_kept + n_kept / SPARE;
         Self {
             base: layout.base_rate(),
             rate,
@@ -91,7 +98,7 @@ impl Trail {
         let mut done = 0;
         while done < n {
             let to_hop = usize::try_from(self.hop - self.next % self.hop).unwrap_or(usize::MAX);
-            let step = to_hop.min(n - done).min(self.n_kept / 4 + 1);
+            let step = to_hop.min(n - done).min(self.n_kept / SPARE + 1);
             for (kept, new) in self.signals.iter_mut().zip(&signals) {
                 if kept.len() + step > kept.capacity() {
                     let excess = kept.len().saturating_sub(self.n_kept);
@@ -179,6 +186,20 @@ impl Trail {
             signals,
             model: None,
         })
+    }
+
+    /// What is kept of signal `k`.
+    pub(crate) fn lead(&self, k: usize) -> class::Lead<'_> {
+        class::Lead {
+            samples: &self.signals[k],
+            first: self.first,
+            rate: self.rate,
+        }
+    }
+
+    /// Samples in a second.
+    pub(crate) fn second(&self) -> usize {
+        usize::try_from(self.rate.count(1.0).0).unwrap_or(1).max(1)
     }
 
     /// The position that the trace has reached.

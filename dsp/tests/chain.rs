@@ -4,8 +4,8 @@
 
 use dsp::{Chain, Config, Output, Trace};
 use ecg::{
-    Beat, Block, Gap, Layout, QualityReason, SampleIndex, SampleRate, SignalBlock, SignalKind,
-    SignalSpec,
+    Beat, BeatClass, Block, Gap, Layout, QualityReason, SampleIndex, SampleRate, SignalBlock,
+    SignalKind, SignalSpec,
 };
 use proptest::prelude::*;
 
@@ -127,15 +127,16 @@ fn chain(layout: &Layout) -> Chain {
     Chain::new(layout, &Config::default()).unwrap()
 }
 
-/// Everything but where the blocks were cut: facts in order, late facts in theirs, windows, and the
+/// Everything but where the blocks were cut: facts in order, late facts and classes in theirs, windows, and the
 /// trace in one piece.
-fn content(out: &[Output]) -> ([Vec<Output>; 3], Option<Trace>) {
+fn content(out: &[Output]) -> ([Vec<Output>; 4], Option<Trace>) {
     let (mut facts, mut windows, mut trace) = (Vec::new(), Vec::new(), None::<Trace>);
-    let mut late = Vec::new();
+    let (mut late, mut classes) = (Vec::new(), Vec::new());
     for output in out {
         match output {
             Output::Decided(_) | Output::Settled(_) => {}
             Output::Window(_) => windows.push(output.clone()),
+            Output::Class(_) => classes.push(output.clone()),
             Output::Trace(piece) => match &mut trace {
                 None => trace = Some(piece.clone()),
                 Some(trace) => {
@@ -150,7 +151,7 @@ fn content(out: &[Output]) -> ([Vec<Output>; 3], Option<Trace>) {
             fact => facts.push(fact.clone()),
         }
     }
-    ([facts, late, windows], trace)
+    ([facts, late, classes, windows], trace)
 }
 
 fn position(output: &Output) -> Option<u64> {
@@ -167,6 +168,15 @@ fn beats(out: &[Output]) -> Vec<u64> {
     out.iter()
         .filter_map(|output| match output {
             Output::Beat(Beat { r_peak, .. }) => Some(r_peak.0),
+            _ => None,
+        })
+        .collect()
+}
+
+fn classes(out: &[Output]) -> Vec<(u64, Option<BeatClass>)> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Class(Beat { r_peak, class }) => Some((r_peak.0, *class)),
             _ => None,
         })
         .collect()
@@ -271,6 +281,32 @@ fn decided_keeps_its_promise() {
     chain.finish(&mut out);
     assert!(out.contains(&Output::Decided(SampleIndex(end))));
     assert!(out.contains(&Output::Settled(SampleIndex(end))));
+}
+
+#[test]
+fn every_beat_gets_a_class_in_time() {
+    let record = Record::new(60.0, 4);
+    let layout = wearable();
+    let mut chain = chain(&layout);
+    let (mut out, mut decided) = (Vec::new(), 0);
+    for start in (0..60 * 250).step_by(50) {
+        chain.push(&record.block(&layout, start, start + 50), &mut out);
+        if let Some(Output::Decided(at)) = out.iter().rfind(|o| matches!(o, Output::Decided(_))) {
+            decided = at.0;
+        }
+        let classes = classes(&out);
+        let lag = SampleRate::new(BASE)
+            .unwrap()
+            .count(Chain::CLASS_LAG_SECONDS)
+            .0;
+        let due = beats(&out).iter().filter(|at| **at + lag < decided).count();
+        assert_eq!(classes.len(), due, "at {start}");
+    }
+    chain.finish(&mut out);
+    let classes = classes(&out);
+    let at: Vec<u64> = classes.iter().map(|(at, _)| *at).collect();
+    assert_eq!(at, beats(&out));
+    assert!(classes.iter().all(|(_, class)| class.is_some()));
 }
 
 #[test]
@@ -398,7 +434,7 @@ fn windows_end_on_the_hop_and_strips_where_asked() {
     let mut chain = chain(&layout);
     let mut out = Vec::new();
     chain.push(&record.block(&layout, 1130, 8000), &mut out);
-    let ([_, _, windows], trace) = content(&out);
+    let ([_, _, _, windows], trace) = content(&out);
     let trace = trace.unwrap();
     assert_eq!(trace.start, SampleIndex(1130));
     let reached = trace.end;
@@ -595,6 +631,13 @@ proptest! {
         prop_assert!(late_facts(&later).len() > 10);
         prop_assert!(late_facts(&first) == late_facts(&later));
         prop_assert_eq!(facts(&first), facts(&later));
+        // Classes that a watermark has passed are wanted again after a restart.
+        let lag = SampleRate::new(BASE).unwrap().count(Chain::CLASS_LAG_SECONDS).0;
+        let classes = |out: &[Output]| -> Vec<(u64, Option<BeatClass>)> {
+            classes(out).into_iter().filter(|(at, _)| *at + lag > known).collect()
+        };
+        prop_assert!(!classes(&first).is_empty());
+        prop_assert_eq!(classes(&first), classes(&later));
         let windows = |out: &[Output]| -> Vec<Output> {
             let late = |o: &&Output| matches!(o, Output::Window(w) if w.start.0 > late + 750);
             out.iter().filter(late).cloned().collect()

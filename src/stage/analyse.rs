@@ -43,7 +43,7 @@ pub struct Config {
     pub silence: Duration,
     /// Whether packets stay unacknowledged as long as a restart needs them to warm up on. Without it they
     /// are acknowledged as soon as what was derived from them is durable, and after a crash the filters
-    /// start cold: beats of the seconds after may be missed.
+    /// start cold: beats of the seconds after may be missed, and rows that waited for their class are lost.
     pub warm_up: bool,
     /// After so long without data a device is dropped from memory, unless an alarm stands.
     #[serde(with = "humantime_serde")]

@@ -1,0 +1,499 @@
+//! What a beat looks like in one lead, in itself and next to the beats before it, as [`N`] numbers.
+//!
+//! Takes a lead, mV, 0.5 to 40 Hz, at any rate of 100 Hz and more; each beat is cut out of it at 125 Hz
+//! from [`BEFORE_SECONDS`] before to [`AFTER_SECONDS`] after its R peak. The beats of the last
+//! [`CONTEXT_SECONDS`], at most [`MOST`], vote which of them are alike, and the mean of these, the
+//! **template**, is what the patient's beats usually look like. Every feature is a ratio, a
+//! correlation or a duration: the gain of the lead and, for most, its polarity do not matter.
+
+use ecg::SampleRate;
+
+use super::{CONTEXT_SECONDS, MISSING, median, single};
+
+/// How many features there are.
+pub const N: usize = 43;
+
+/// What is looked at before the R peak, with the room for shifting.
+pub const BEFORE_SECONDS: f64 = (PRE + SHIFT) as f64 / RATE_HZ;
+/// What is looked at after the R peak, with the room for shifting.
+pub const AFTER_SECONDS: f64 = (POST + SHIFT) as f64 / RATE_HZ;
+
+const RATE_HZ: f64 = 125.0;
+/// Samples of a beat before its R peak.
+const PRE: usize = 38;
+/// Samples of a beat from its R peak on.
+const POST: usize = 50;
+/// Beats are aligned by at most this.
+const SHIFT: usize = 5;
+/// The samples of a beat.
+const LENGTH: usize = PRE + POST;
+/// Those and the room on both sides.
+const WIDE: usize = LENGTH + 2 * SHIFT;
+/// The QRS, in samples of a beat.
+const QRS: std::ops::Range<usize> = PRE - 13..PRE + 16;
+/// Beats before the one that is judged.
+pub const MOST: usize = 20;
+
+/// One lead, as far as it is at hand.
+#[derive(Debug, Clone, Copy)]
+pub struct Lead<'a> {
+    /// Samples from `first` on, mV.
+    pub samples: &'a [f32],
+    /// Index of the first sample.
+    pub first: u64,
+    /// Samples per second.
+    pub rate: SampleRate,
+}
+
+type Wide = [f32; WIDE];
+
+impl Lead<'_> {
+    /// The beat with its R peak `at` seconds; before the first and after the last sample these repeat.
+    /// Where between two samples it looks does not depend on which sample is the first one.
+    fn cut(&self, at: f64) -> Wide {
+        let hz = self.rate.hz();
+        let start = (at - BEFORE_SECONDS) * hz;
+        let end = self.samples.len().saturating_sub(1);
+        let sample = |index: u64| {
+            let slot = usize::try_from(index.saturating_sub(self.first)).unwrap_or(end);
+            self.samples[slot.min(end)]
+        };
+        let mut wide = [0.0; WIDE];
+        for (k, slot) in wide.iter_mut().enumerate() {
+            let position = (start + k as f64 * hz / RATE_HZ).max(0.0);
+            let whole = floor(position);
+            let (left, right) = (sample(whole), sample(whole + 1));
+            *slot = left + (right - left) * single(position - whole as f64);
+        }
+        wide
+    }
+}
+
+/// What can be told of a beat by itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outline {
+    /// From a tenth to nine tenths of all that the lead moves around the R peak, seconds.
+    spread: f32,
+    /// The same from a quarter to three.
+    core: f32,
+    /// From the first to the last steep sample, seconds.
+    width: f32,
+    /// How long the lead is more than half as high as at most, seconds.
+    half: f32,
+    /// From the lowest to the highest, mV.
+    height: f32,
+    /// Area under the QRS whatever its sign, mV s.
+    area: f32,
+    /// Signed area after the QRS, mV s.
+    t: f32,
+    /// Signed area of the QRS, mV s.
+    q: f32,
+    /// The highest or lowest value, mV.
+    peak: f32,
+    /// The P wave above what surrounds it, mV.
+    p: f32,
+    /// How the lead trembles beside the QRS, next to its steepest slope.
+    noise: f32,
+}
+
+impl Outline {
+    fn of(wide: &Wide) -> Self {
+        let beat = &wide[SHIFT..SHIFT + LENGTH];
+        let step = single(1.0 / RATE_HZ);
+        let slope = |k: usize| (beat[k + 1] - beat[k]).abs();
+        let mut sums = [0.0; 52];
+        let mut sum = 0.0;
+        for (slot, k) in sums.iter_mut().zip(PRE - 22..PRE + 30) {
+            sum += slope(k);
+            *slot = sum;
+        }
+        let reach = |share: f32| {
+            let wanted = share * sum;
+            let k = sums.partition_point(|sum| *sum < wanted).min(51);
+            let before = if k == 0 { 0.0 } else { sums[k - 1] };
+            k as f32 + (wanted - before) / (sums[k] - before).max(1e-9)
+        };
+        let steepest = (PRE - 18..PRE + 22).map(slope).fold(1e-6, f32::max);
+        let steep = |k: &usize| slope(*k) > 0.25 * steepest;
+        let (from, to) = (
+            (PRE - 18..PRE + 22).find(steep),
+            (PRE - 18..PRE + 22).rfind(steep),
+        );
+        let around = &beat[PRE - 15..PRE + 18];
+        let high = around.iter().copied().fold(f32::MIN, f32::max);
+        let low = around.iter().copied().fold(f32::MAX, f32::min);
+        let near = &beat[PRE - 18..PRE + 22];
+        let top = near.iter().fold(1e-6f32, |top, x| top.max(x.abs()));
+        let peak = beat[PRE - 12..PRE + 13].iter().copied();
+        let mean = |of: &[f32]| of.iter().sum::<f32>() / of.len() as f32;
+        let p = &beat[PRE - 31..PRE - 9];
+        let p_high = p[4..18].iter().copied().fold(f32::MIN, f32::max);
+        let bend = |k: usize| (beat[k + 1] - 2.0 * beat[k] + beat[k - 1]).abs();
+        let beside = (1..PRE - 15).chain(PRE + 25..LENGTH - 1);
+        let n_beside = beside.clone().count() as f32;
+        Self {
+            spread: (reach(0.9) - reach(0.1)) * step,
+            core: (reach(0.75) - reach(0.25)) * step,
+            width: (to.unwrap_or(PRE) + 1 - from.unwrap_or(PRE)) as f32 * step,
+            half: near.iter().filter(|x| x.abs() > 0.5 * top).count() as f32 * step,
+            height: high - low,
+            area: around.iter().map(|x| x.abs()).sum::<f32>() * step,
+            t: beat[PRE + 22..].iter().sum::<f32>() * step,
+            q: beat[PRE - 8..PRE + 9].iter().sum::<f32>() * step,
+            peak: peak.fold(
+                0.0,
+                |peak: f32, x| if x.abs() > peak.abs() { x } else { peak },
+            ),
+            p: p_high - 0.5 * (mean(&p[..4]) + mean(&p[18..])),
+            noise: beside.map(bend).sum::<f32>() / n_beside / steepest,
+        }
+    }
+}
+
+/// The features of beat `k` of `beats`, instants in seconds in order; `None` where the lead is flat.
+pub fn features(lead: &Lead<'_>, beats: &[f64], k: usize) -> Option<[f32; N]> {
+    if lead.samples.is_empty() {
+        return None;
+    }
+    let own = lead.cut(beats[k]);
+    let outline = Outline::of(&own);
+    // Less than a microvolt is no heart.
+    if outline.height.is_nan() || outline.height < 1e-3 {
+        return None;
+    }
+    let scale = outline.height;
+    let mut row = [MISSING; N];
+    row[0] = outline.spread;
+    row[1] = outline.core;
+    row[2] = outline.width;
+    row[3] = outline.half;
+    row[4] = outline.t / scale;
+    row[5] = outline.q / scale;
+    row[6] = outline.t * outline.peak.signum() / scale;
+    row[7] = outline.area / scale;
+    row[8] = outline.p / scale;
+    row[9] = outline.noise;
+
+    let first = beats[..k].partition_point(|at| *at < beats[k] - CONTEXT_SECONDS);
+    let first = first.max(k.saturating_sub(MOST));
+    let n = k - first;
+    if n >= 2 {
+        let mut wides = [[0.0; WIDE]; MOST];
+        for (slot, at) in wides.iter_mut().zip(&beats[first..k]) {
+            *slot = lead.cut(*at);
+        }
+        compare(&mut row, &own, &outline, &wides[..n]);
+    }
+    Some(row)
+}
+
+/// The beat beside those before it.
+fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
+    let n = others.len();
+    let beat = &own[SHIFT..SHIFT + LENGTH];
+    let qrs = Centred::of(&beat[QRS]);
+
+    // How well it fits each of them, where it fits best.
+    let mut fits = [0.0; MOST];
+    for (slot, other) in fits.iter_mut().zip(others) {
+        *slot = qrs.best(other).0;
+    }
+    row[10] = fits[n - 1];
+    row[11] = fits[..n].iter().filter(|fit| **fit > 0.9).count() as f32 / n as f32;
+    fits[..n].sort_by(f32::total_cmp);
+    row[12] = median(&fits[..n]);
+
+    let mut outlines = [Outline::default(); MOST];
+    for (slot, other) in outlines.iter_mut().zip(others) {
+        *slot = Outline::of(other);
+    }
+    let (template, alike) = template(others);
+    let (fit, shift) = qrs.best(&template);
+    let usual = &template[shift..shift + LENGTH];
+    row[13] = fit;
+    row[14] = shift.abs_diff(SHIFT) as f32 / single(RATE_HZ);
+    row[15] = correlation(beat, usual);
+    row[16] = correlation(&beat[PRE + 18..], &usual[PRE + 18..]);
+    row[17] = correlation(&beat[..PRE - 9], &usual[..PRE - 9]);
+    row[18] = slant(&beat[..PRE - 9], &usual[..PRE - 9]);
+    row[19] = difference(beat, usual);
+    row[20] = difference(&beat[QRS], &usual[QRS]);
+
+    let usual = |of: fn(&Outline) -> f32| {
+        let mut values = [0.0; MOST];
+        let mut n_alike = 0;
+        for (outline, _) in outlines.iter().zip(alike).filter(|(_, alike)| *alike) {
+            values[n_alike] = of(outline);
+            n_alike += 1;
+        }
+        values[..n_alike].sort_by(f32::total_cmp);
+        median(&values[..n_alike])
+    };
+    let ratio = |of: fn(&Outline) -> f32| ((of(outline) + 1e-3) / (usual(of) + 1e-3)).ln();
+    let height = usual(|o| o.height) + 1e-3;
+    row[21] = usual(|o| o.spread);
+    row[22] = ratio(|o| o.spread);
+    row[23] = ratio(|o| o.core);
+    row[24] = ratio(|o| o.width);
+    row[25] = ratio(|o| o.height);
+    row[26] = ratio(|o| o.area);
+    row[27] = (outline.t - usual(|o| o.t)) / height;
+    row[28] = (outline.q - usual(|o| o.q)) / height;
+    row[29] = (outline.peak - usual(|o| o.peak)) / height;
+
+    // What the usual beat is like, noise averaged out.
+    let clean = Outline::of(&template);
+    let scale = clean.height + 1e-3;
+    row[30] = clean.p / scale;
+    row[31] = clean.half;
+    row[32] = clean.area / scale;
+    row[33] = clean.t * clean.peak.signum() / scale;
+    row[34] = clean.q.abs() / scale;
+    row[35] = clean.core;
+
+    // The narrowest beats may be the normal ones even where they are few.
+    let mut spreads = [0.0; MOST];
+    for (slot, outline) in spreads.iter_mut().zip(&outlines[..n]) {
+        *slot = outline.spread;
+    }
+    let mut sorted = spreads;
+    sorted[..n].sort_by(f32::total_cmp);
+    let narrow = sorted[n / 4];
+    row[36] = ((outline.spread + 1e-3) / (narrow + 1e-3)).ln();
+    let (mut areas, mut fit, mut n_narrow) = ([0.0; MOST], 0.0, 0);
+    for (k, other) in others.iter().enumerate() {
+        if spreads[k] <= narrow {
+            areas[n_narrow] = outlines[k].area / (outlines[k].height + 1e-3);
+            fit += qrs.best(other).0;
+            n_narrow += 1;
+        }
+    }
+    areas[..n_narrow].sort_by(f32::total_cmp);
+    row[37] = (outline.area / (outline.height + 1e-3) / (median(&areas[..n_narrow]) + 1e-3)).ln();
+    row[38] = fit / n_narrow.max(1) as f32;
+    let mut noises = [0.0; MOST];
+    for (slot, outline) in noises.iter_mut().zip(&outlines[..n]) {
+        *slot = outline.noise;
+    }
+    noises[..n].sort_by(f32::total_cmp);
+    row[39] = median(&noises[..n]);
+
+    // Beside how much the beats before it differ among themselves.
+    let mut apart = [0.0; MOST];
+    for (slot, other) in apart.iter_mut().zip(others) {
+        let own = &other[SHIFT..SHIFT + LENGTH];
+        *slot = difference(&own[QRS], &template[SHIFT..SHIFT + LENGTH][QRS]);
+    }
+    apart[..n].sort_by(f32::total_cmp);
+    row[40] = ((row[20] + 0.02) / (apart[n / 3] + 0.02)).ln();
+    row[41] = ((row[20] + 0.02) / (apart[3 * n / 4] + 0.02)).ln();
+    let middle = median(&sorted[..n]);
+    let mut off = spreads.map(|spread| (spread - middle).abs());
+    off[..n].sort_by(f32::total_cmp);
+    row[42] = (outline.spread - middle) / (median(&off[..n]) + 0.008);
+}
+
+/// The mean of the beats that are most alike, and which these are: the half nearest to the beat that is
+/// nearest to half of the others.
+fn template(others: &[Wide]) -> (Wide, [bool; MOST]) {
+    let n = others.len();
+    let mut apart = [[0.0; MOST]; MOST];
+    for a in 0..n {
+        for b in 0..a {
+            // Every second sample will do.
+            let span = SHIFT..SHIFT + LENGTH;
+            let pairs = others[a][span.clone()].iter().zip(&others[b][span]);
+            let pairs = pairs.step_by(2);
+            let distance = pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            apart[a][b] = distance;
+            apart[b][a] = distance;
+        }
+    }
+    let mut best = (f32::INFINITY, 0);
+    for (k, row) in apart[..n].iter().enumerate() {
+        let mut row = *row;
+        row[..n].sort_by(f32::total_cmp);
+        if row[n / 2] < best.0 {
+            best = (row[n / 2], k);
+        }
+    }
+    let (limit, centre) = best;
+    let mut alike = [false; MOST];
+    let mut mean = [0.0; WIDE];
+    let mut n_alike = 0.0;
+    for (k, other) in others.iter().enumerate() {
+        if apart[centre][k] <= limit {
+            alike[k] = true;
+            n_alike += 1.0;
+            for (slot, x) in mean.iter_mut().zip(other) {
+                *slot += x;
+            }
+        }
+    }
+    if n_alike > 0.0 {
+        for slot in &mut mean {
+            *slot /= n_alike;
+        }
+    }
+    (mean, alike)
+}
+
+/// A QRS without its mean.
+struct Centred {
+    values: [f32; QRS.end - QRS.start],
+    norm: f32,
+}
+
+impl Centred {
+    fn of(samples: &[f32]) -> Self {
+        let mut values = [0.0; QRS.end - QRS.start];
+        let mean = samples.iter().sum::<f32>() / samples.len() as f32;
+        for (slot, sample) in values.iter_mut().zip(samples) {
+            *slot = sample - mean;
+        }
+        let norm = values.iter().map(|x| x * x).sum::<f32>().sqrt();
+        Self { values, norm }
+    }
+
+    /// The highest correlation with `other`, and the shift where it is; [`SHIFT`] is none.
+    fn best(&self, other: &Wide) -> (f32, usize) {
+        let mut best = (-1.0, SHIFT);
+        for shift in 0..=2 * SHIFT {
+            let other = Self::of(&other[shift + QRS.start..shift + QRS.end]);
+            let product: f32 = self
+                .values
+                .iter()
+                .zip(&other.values)
+                .map(|(a, b)| a * b)
+                .sum();
+            let fit = product / (self.norm * other.norm + 1e-9);
+            if fit > best.0 {
+                best = (fit, shift);
+            }
+        }
+        best
+    }
+}
+
+/// Sums of products of two stretches without their means: own, common, the other's.
+fn products(a: &[f32], b: &[f32]) -> (f32, f32, f32) {
+    let n = a.len() as f32;
+    let (mean_a, mean_b) = (a.iter().sum::<f32>() / n, b.iter().sum::<f32>() / n);
+    a.iter()
+        .zip(b)
+        .fold((0.0, 0.0, 0.0), |(aa, ab, bb), (a, b)| {
+            let (a, b) = (a - mean_a, b - mean_b);
+            (aa + a * a, ab + a * b, bb + b * b)
+        })
+}
+
+fn correlation(a: &[f32], b: &[f32]) -> f32 {
+    let (aa, ab, bb) = products(a, b);
+    ab / ((aa * bb).sqrt() + 1e-6)
+}
+
+/// How much of `b` there is in `a`.
+fn slant(a: &[f32], b: &[f32]) -> f32 {
+    let (_, ab, bb) = products(a, b);
+    (ab / (bb + 1e-4)).clamp(-5.0, 5.0)
+}
+
+/// The difference from `b`, next to the size of `b`.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    let apart: f32 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
+    let size: f32 = b.iter().map(|b| b * b).sum();
+    (apart / (size + 1e-6)).sqrt()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "float to integer casts saturate, and the position is not negative"
+)]
+fn floor(position: f64) -> u64 {
+    position as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate() -> SampleRate {
+        SampleRate::new(250.0).unwrap()
+    }
+
+    /// A beat a second; those in `wide` are twice as wide and upside down.
+    fn lead(wide: &[usize], gain: f32) -> Vec<f32> {
+        let bell = |t: f64, width: f64| (-(t / width).powi(2)).exp();
+        let value = |n: i32| {
+            let t = f64::from(n) / 250.0;
+            let k = t.round();
+            let odd = wide.iter().any(|at| (*at as f64 - k).abs() < 0.1);
+            let t = t - k;
+            if odd {
+                -1.3 * bell(t, 0.045)
+            } else {
+                bell(t, 0.015) + 0.15 * bell(t + 0.16, 0.02) + 0.3 * bell(t - 0.3, 0.05)
+            }
+        };
+        (0..3000).map(|n| single(value(n)) * gain).collect()
+    }
+
+    fn row(samples: &[f32], k: usize) -> [f32; N] {
+        let lead = Lead {
+            samples,
+            first: 0,
+            rate: rate(),
+        };
+        let beats: Vec<f64> = (0..12).map(f64::from).collect();
+        features(&lead, &beats, k).unwrap()
+    }
+
+    #[test]
+    fn a_usual_beat_is_like_the_others_and_a_wide_one_is_not() {
+        let samples = lead(&[9], 1.0);
+        let (usual, wide) = (row(&samples, 8), row(&samples, 9));
+        assert!(usual[13] > 0.999 && usual[20] < 0.01 && usual[22].abs() < 0.01);
+        assert!(wide[13] < 0.5 && wide[20] > 1.0 && wide[22] > 0.3);
+        assert!(wide[17] < 0.5 && usual[17] > 0.99, "the P wave is missing");
+    }
+
+    #[test]
+    fn one_odd_beat_does_not_become_the_template() {
+        let samples = lead(&[4, 6, 8], 1.0);
+        assert!(row(&samples, 9)[13] > 0.999);
+        assert!(row(&samples, 8)[13] < 0.5);
+    }
+
+    #[test]
+    fn gain_does_not_matter() {
+        for (a, b) in row(&lead(&[9], 1.0), 9)
+            .iter()
+            .zip(row(&lead(&[9], 3.0), 9))
+        {
+            assert!((a - b).abs() < 0.02 * a.abs().max(1.0), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_flat_lead_says_nothing() {
+        let flat = vec![0.0; 3000];
+        let lead = Lead {
+            samples: &flat,
+            first: 0,
+            rate: rate(),
+        };
+        assert!(features(&lead, &[1.0, 2.0, 3.0], 2).is_none());
+        assert!(
+            features(
+                &Lead {
+                    samples: &[],
+                    ..lead
+                },
+                &[1.0],
+                0
+            )
+            .is_none()
+        );
+    }
+}
