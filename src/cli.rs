@@ -126,6 +126,8 @@ struct AnnotateArgs {
 enum EvaluateCommand {
     /// Beat detection against .atr files, by the rules of EC57
     Qrs(QrsArgs),
+    /// Classes of beats against .atr files, by the rules of EC57
+    Beats(BeatsArgs),
     /// P, QRS and T against one annotation file per lead, as in LUDB
     Delineate(DelineateArgs),
 }
@@ -157,6 +159,23 @@ struct QrsArgs {
     /// Score NAME.EXT beside each record, the beats of another detector, in place of our own
     #[arg(long, value_name = "EXT")]
     annotator: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct BeatsArgs {
+    /// A folder of WFDB records with .atr files
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Seconds at the start of each record that are not scored
+    #[arg(long, default_value_t = 300.0, value_name = "S")]
+    skip: f64,
+    /// Classify by these weights instead of those that ship
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -208,6 +227,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Annotate(args) => annotate::run(&args),
         Command::Evaluate(EvaluateCommand::Qrs(args)) => evaluate::qrs(&args),
+        Command::Evaluate(EvaluateCommand::Beats(args)) => evaluate::beats(&args),
         Command::Evaluate(EvaluateCommand::Delineate(args)) => evaluate::delineate(&args),
         Command::Migrate(args) => service::migrate(&args),
         Command::CheckConfig(args) => service::check_config(&args),

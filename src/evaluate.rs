@@ -1,5 +1,6 @@
 //! Scores against reference annotations by the field's own rules.
 
+pub mod beats;
 pub mod delineate;
 pub mod ec57;
 pub mod noise;

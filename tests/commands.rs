@@ -169,6 +169,37 @@ fn beats_of_real_records_score_as_documented() {
     assert!(gross["tp"].as_u64().unwrap() > 40_000, "{gross}");
 }
 
+/// Runs only where the recordings are; prints a line where they are not. The weights were fitted to these
+/// records: what is checked is that they are applied as they were fitted.
+#[test]
+fn classes_of_real_records_are_told() {
+    let Some(mitdb) = recordings("mitdb") else {
+        return;
+    };
+    let output = succeed(einthoven().args(["evaluate", "beats", "--json"]).arg(mitdb));
+    let score: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(score["task"], "beats");
+    let paced = |record: &Value| record["reason"] == "paced";
+    assert_eq!(
+        score["excluded"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|r| paced(r))
+            .count(),
+        4
+    );
+    let gross = &score["gross"];
+    for (class, se, ppv) in [("veb", 90.0, 90.0), ("sveb", 70.0, 45.0)] {
+        let figures = &gross[class];
+        assert!(figures["se"].as_f64().unwrap() >= se, "{class}: {figures}");
+        assert!(
+            figures["ppv"].as_f64().unwrap() >= ppv,
+            "{class}: {figures}"
+        );
+    }
+}
+
 /// Runs only where the recordings are; prints a line where they are not.
 #[test]
 fn beats_of_real_records_are_found_under_recorded_noise() {

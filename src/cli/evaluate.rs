@@ -1,8 +1,12 @@
 //! `evaluate`: scores of the chain against reference annotations.
 
-use color_eyre::eyre::WrapErr as _;
+use std::sync::Arc;
 
-use super::{DelineateArgs, Failure, QrsArgs};
+use color_eyre::eyre::WrapErr as _;
+use dsp::class::Model;
+
+use super::{BeatsArgs, DelineateArgs, Failure, QrsArgs};
+use crate::evaluate::beats as classes;
 use crate::evaluate::delineate as delineation;
 use crate::evaluate::noise::Noise;
 use crate::evaluate::qrs as scores;
@@ -21,6 +25,30 @@ pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
         annotator: args.annotator.clone(),
     };
     let report = scores::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
+    #[expect(clippy::print_stdout, reason = "the command's purpose")]
+    {
+        if args.json {
+            println!("{}", report.to_json());
+        } else {
+            print!("{report}");
+        }
+    }
+    Ok(())
+}
+
+/// Scores the classes of beats on every record of a folder.
+pub(super) fn beats(args: &BeatsArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let model = match &args.model {
+        None => Model::shipped(),
+        Some(path) => {
+            let context = || path.display().to_string();
+            let bytes = std::fs::read(path).wrap_err_with(context)?;
+            Arc::new(Model::new(&bytes).wrap_err_with(context)?)
+        }
+    };
+    let report = classes::run(&args.dir, &config.dsp, &model, args.skip)
+        .map_err(color_eyre::Report::from)?;
     #[expect(clippy::print_stdout, reason = "the command's purpose")]
     {
         if args.json {

@@ -11,8 +11,12 @@
 //!   the reference says so, test beats without a partner are tallied apart and are not errors,
 //!   for nobody knows what was there.
 //!
-//! Reference: ANSI/AAMI EC57, beat-by-beat comparison. Differs in: sensitivity and positive predictivity
-//! of classes are not derived yet, though [`Matrix`] holds what they need.
+//! * Ventricular ectopic beats (VEB) are those of class V, supraventricular ones (SVEB) those of class S. A
+//!   fusion or a beat that cannot be classified is hard to tell from V: a V there is no error. Nor is an S on a beat that
+//!   cannot be classified. Marks without a beat are errors of their class.
+//!
+//! Reference: ANSI/AAMI EC57, beat-by-beat comparison; for the classes also de Chazal et al.,
+//! IEEE TBME 51 (2004).
 
 use std::ops::{AddAssign, Range};
 
@@ -159,7 +163,77 @@ fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| 100.0 * part as f64 / whole as f64)
 }
 
+/// How one class of beats was told from the others, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ClassCounts {
+    /// Beats of the class that were said to be of it.
+    pub tp: u64,
+    /// Those that were missed or said to be of another.
+    pub fn_: u64,
+    /// Beats of other classes, and marks without a beat, said to be of it.
+    pub fp: u64,
+    /// Beats of other classes said to be of others.
+    pub tn: u64,
+}
+
+impl ClassCounts {
+    /// Sensitivity Se, percent; `None` where there was no beat of the class.
+    pub fn se(&self) -> Option<f64> {
+        percent(self.tp, self.tp + self.fn_)
+    }
+
+    /// Positive predictivity +P, percent; `None` where nothing was said to be of the class.
+    pub fn ppv(&self) -> Option<f64> {
+        percent(self.tp, self.tp + self.fp)
+    }
+
+    /// False positive rate, percent; `None` where there was nothing else.
+    pub fn fpr(&self) -> Option<f64> {
+        percent(self.fp, self.fp + self.tn)
+    }
+}
+
+impl AddAssign for ClassCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.tp += other.tp;
+        self.fn_ += other.fn_;
+        self.fp += other.fp;
+        self.tn += other.tn;
+    }
+}
+
 impl Matrix {
+    /// The counts of ventricular ectopic beats.
+    pub fn veb(&self) -> ClassCounts {
+        self.of(BeatClass::V, &[BeatClass::F, BeatClass::Q])
+    }
+
+    /// The counts of supraventricular ectopic beats.
+    pub fn sveb(&self) -> ClassCounts {
+        self.of(BeatClass::S, &[BeatClass::Q])
+    }
+
+    /// The counts of a class; to say it of a beat of the `forgiven` ones is no error.
+    fn of(&self, wanted: BeatClass, forgiven: &[BeatClass]) -> ClassCounts {
+        let own = index(wanted);
+        let row: u64 = self.cells[own].iter().sum();
+        let tp = self.cells[own][own];
+        let others = |k: &usize| *k != own && !forgiven.iter().any(|class| index(*class) == *k);
+        let fp = (0..=UNPAIRED).filter(others).map(|k| self.cells[k][own]);
+        let not_own = |k: usize| {
+            let said = self.cells[k][..UNPAIRED].iter().enumerate();
+            said.filter(|(at, _)| *at != own)
+                .map(|(_, n)| n)
+                .sum::<u64>()
+        };
+        ClassCounts {
+            tp,
+            fn_: row - tp,
+            fp: fp.sum(),
+            tn: (0..UNPAIRED).filter(|k| *k != own).map(not_own).sum(),
+        }
+    }
+
     /// The counts of QRS detection.
     pub fn qrs(&self) -> Counts {
         let classes = || self.cells[..UNPAIRED].iter();
@@ -233,14 +307,18 @@ fn covers(spans: &[Range<SampleIndex>], at: SampleIndex) -> bool {
     spans.iter().any(|span| span.contains(&at))
 }
 
-/// The row or column of a beat.
+/// The row or column of a beat; one without a class counts as N.
 fn class(beat: &Beat) -> usize {
-    match beat.class {
-        None | Some(BeatClass::N) => 0,
-        Some(BeatClass::S) => 1,
-        Some(BeatClass::V) => 2,
-        Some(BeatClass::F) => 3,
-        Some(BeatClass::Q) => 4,
+    index(beat.class.unwrap_or(BeatClass::N))
+}
+
+fn index(class: BeatClass) -> usize {
+    match class {
+        BeatClass::N => 0,
+        BeatClass::S => 1,
+        BeatClass::V => 2,
+        BeatClass::F => 3,
+        BeatClass::Q => 4,
     }
 }
 
@@ -347,6 +425,31 @@ mod tests {
         check(&[], &[5], (0, 0, 1));
         check(&[5], &[], (0, 1, 0));
         check(&[], &[], (0, 0, 0));
+    }
+
+    #[test]
+    fn classes_are_counted_as_ec57_says() {
+        // [reference, test]; the columns are n s v f q o x.
+        let matrix = Matrix {
+            cells: [
+                [900, 5, 7, 0, 1, 2, 0],
+                [10, 30, 3, 0, 0, 1, 0],
+                [4, 2, 80, 0, 0, 3, 1],
+                [6, 1, 9, 0, 0, 0, 0],
+                [2, 4, 5, 0, 0, 0, 0],
+                [8, 1, 2, 0, 0, 0, 0],
+                [3, 9, 9, 0, 0, 0, 0],
+            ],
+            shutdown_seconds: 0.0,
+        };
+        let veb = matrix.veb();
+        assert_eq!((veb.tp, veb.fn_, veb.fp), (80, 10, 7 + 3 + 2));
+        assert_eq!(veb.tn, 900 + 5 + 1 + 10 + 30 + 6 + 1 + 2 + 4);
+        assert_eq!(veb.se(), Some(100.0 * 80.0 / 90.0));
+        let sveb = matrix.sveb();
+        assert_eq!((sveb.tp, sveb.fn_, sveb.fp), (30, 14, 5 + 2 + 1 + 1));
+        assert_eq!(sveb.tn, 900 + 7 + 1 + 4 + 80 + 6 + 9 + 2 + 5);
+        assert_eq!(ClassCounts::default().fpr(), None);
     }
 
     #[test]

@@ -69,6 +69,8 @@ impl AnnotationCode {
     pub const FUSION: Self = Self(6);
     /// Premature or ectopic supraventricular beat, `S`.
     pub const SUPRAVENTRICULAR: Self = Self(9);
+    /// `/`: a paced beat.
+    pub const PACED: Self = Self(12);
     /// Unclassifiable beat, `Q`.
     pub const UNCLASSIFIABLE: Self = Self(13);
     /// Change of signal quality, `~`; subtype -1: no signal is readable from here on.
