@@ -59,11 +59,22 @@ impl Lead<'_> {
             self.samples[slot.min(end)]
         };
         let mut wide = [0.0; WIDE];
+        let step = floor(hz / RATE_HZ);
+        if (hz - step as f64 * RATE_HZ).abs() < 1e-9 && start >= 0.0 {
+            // Whole steps: the same fraction all along.
+            let whole = floor(start);
+            let fraction = single(start - whole as f64);
+            for (slot, index) in wide.iter_mut().zip((whole..).step_by(step_by(step))) {
+                let left = sample(index);
+                *slot = left + (sample(index + 1) - left) * fraction;
+            }
+            return wide;
+        }
         for (k, slot) in wide.iter_mut().enumerate() {
             let position = (start + k as f64 * hz / RATE_HZ).max(0.0);
             let whole = floor(position);
-            let (left, right) = (sample(whole), sample(whole + 1));
-            *slot = left + (right - left) * single(position - whole as f64);
+            let left = sample(whole);
+            *slot = left + (sample(whole + 1) - left) * single(position - whole as f64);
         }
         wide
     }
@@ -200,8 +211,9 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
     }
     row[10] = fits[n - 1];
     row[11] = fits[..n].iter().filter(|fit| **fit > 0.9).count() as f32 / n as f32;
-    fits[..n].sort_by(f32::total_cmp);
-    row[12] = median(&fits[..n]);
+    let mut sorted = fits;
+    sorted[..n].sort_by(f32::total_cmp);
+    row[12] = median(&sorted[..n]);
 
     let mut outlines = [Outline::default(); MOST];
     for (slot, other) in outlines.iter_mut().zip(others) {
@@ -261,10 +273,10 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
     let narrow = sorted[n / 4];
     row[36] = ((outline.spread + 1e-3) / (narrow + 1e-3)).ln();
     let (mut areas, mut fit, mut n_narrow) = ([0.0; MOST], 0.0, 0);
-    for (k, other) in others.iter().enumerate() {
+    for k in 0..n {
         if spreads[k] <= narrow {
             areas[n_narrow] = outlines[k].area / (outlines[k].height + 1e-3);
-            fit += qrs.best(other).0;
+            fit += fits[k];
             n_narrow += 1;
         }
     }
@@ -300,11 +312,7 @@ fn template(others: &[Wide]) -> (Wide, [bool; MOST]) {
     let mut apart = [[0.0; MOST]; MOST];
     for a in 0..n {
         for b in 0..a {
-            // Every second sample will do.
-            let span = SHIFT..SHIFT + LENGTH;
-            let pairs = others[a][span.clone()].iter().zip(&others[b][span]);
-            let pairs = pairs.step_by(2);
-            let distance = pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            let distance = apart_squared(&others[a], &others[b]);
             apart[a][b] = distance;
             apart[b][a] = distance;
         }
@@ -357,22 +365,54 @@ impl Centred {
 
     /// The highest correlation with `other`, and the shift where it is; [`SHIFT`] is none.
     fn best(&self, other: &Wide) -> (f32, usize) {
+        // The mean of the other one drops out of the product, for these values have none.
+        let span = &other[QRS.start..QRS.end + 2 * SHIFT];
+        let n = self.values.len();
+        let mut sum: f32 = span[..n].iter().sum();
+        let mut squares: f32 = span[..n].iter().map(|x| x * x).sum();
         let mut best = (-1.0, SHIFT);
         for shift in 0..=2 * SHIFT {
-            let other = Self::of(&other[shift + QRS.start..shift + QRS.end]);
-            let product: f32 = self
-                .values
-                .iter()
-                .zip(&other.values)
-                .map(|(a, b)| a * b)
-                .sum();
-            let fit = product / (self.norm * other.norm + 1e-9);
+            if shift > 0 {
+                let (old, new) = (span[shift - 1], span[shift + n - 1]);
+                sum += new - old;
+                squares += new * new - old * old;
+            }
+            let product = dot(&self.values, &span[shift..shift + n]);
+            let norm = (squares - sum * sum / n as f32).max(0.0).sqrt();
+            let fit = product / (self.norm * norm + 1e-9);
             if fit > best.0 {
                 best = (fit, shift);
             }
         }
         best
     }
+}
+
+/// The squared distance of every second sample of two beats, in four lanes.
+fn apart_squared(a: &Wide, b: &Wide) -> f32 {
+    let span = SHIFT..SHIFT + LENGTH;
+    let ((a, _), (b, _)) = (a[span.clone()].as_chunks::<8>(), b[span].as_chunks::<8>());
+    let mut lanes = [0.0; 4];
+    for (a, b) in a.iter().zip(b) {
+        for (k, lane) in lanes.iter_mut().enumerate() {
+            let apart = a[2 * k] - b[2 * k];
+            *lane += apart * apart;
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// The sum of products, in four lanes.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+    let mut lanes = [0.0; 4];
+    for (a, b) in a.iter().zip(b) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += a * b;
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    lanes.iter().sum::<f32>() + rest
 }
 
 /// Sums of products of two stretches without their means: own, common, the other's.
@@ -403,6 +443,10 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
     let apart: f32 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
     let size: f32 = b.iter().map(|b| b * b).sum();
     (apart / (size + 1e-6)).sqrt()
+}
+
+fn step_by(step: u64) -> usize {
+    usize::try_from(step).unwrap_or(1).max(1)
 }
 
 #[expect(
