@@ -1,6 +1,6 @@
 //! What is measured of each beat: waves, intervals, amplitudes, ST levels and the frontal axis.
 //!
-//! The waves are those of [`delineate`](crate::delineate), found on the first lead, in order
+//! The waves are those of [`crate::delineate`], found on the first lead, in order
 //! of preference, that is usable in the second of the beat and the one before. Levels
 //! are read on every ECG lead **from the samples as they came, at their own rate**: no filter has bent
 //! the ST segment or lowered the R peak. They are told against the isoelectric line, which is drawn through the

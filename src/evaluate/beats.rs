@@ -125,7 +125,7 @@ fn score(
 }
 
 /// The two classes that EC57 scores.
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct Both<T> {
     veb: T,
     sveb: T,
