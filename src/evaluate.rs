@@ -7,9 +7,16 @@ pub mod noise;
 pub mod qrs;
 pub mod report;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use dsp::{Chain, Output};
+use ecg::{Block, BootId, SampleIndex, Utc};
+
+use crate::record::Player;
 use crate::record::annotation::{self, Annotations};
+use crate::wearable::Played;
 
 /// The extension of reference annotations.
 const REFERENCE: &str = "atr";
@@ -23,8 +30,60 @@ fn annotations(path: &Path, annotator: &str) -> Result<Annotations, String> {
     Annotations::read(&file).map_err(|error| error.to_string())
 }
 
-/// Where the beats of the record at `path` are by its reference annotations.
-fn reference(path: &Path) -> Result<Vec<ecg::SampleIndex>, String> {
-    let labels = ec57::Labels::from_annotations(&annotations(path, REFERENCE)?.list);
-    Ok(labels.beats.iter().map(|beat| beat.r_peak).collect())
+/// The name of each record with what `score` says of it or why it says nothing, in the order of the
+/// records, computed on all cores.
+fn score_all<T: Send>(
+    records: &[PathBuf],
+    score: impl Fn(&Path) -> Result<T, String> + Sync,
+) -> Vec<(String, Result<T, String>)> {
+    let scores = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(path) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let score = score(path);
+                    scores
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((path, score));
+                }
+            });
+        }
+    });
+    let mut scores = scores.into_inner().unwrap_or_else(PoisonError::into_inner);
+    scores.sort_by_key(|(path, _)| *path);
+    let name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into()
+    };
+    scores
+        .into_iter()
+        .map(|(path, score)| (name(path), score))
+        .collect()
+}
+
+/// Plays a record through `chain`, each block as `alter` leaves it; hands on every output, and says
+/// where the record ends.
+fn play(
+    player: Player,
+    chain: &mut Chain,
+    alter: impl Fn(&mut Block),
+    mut said: impl FnMut(Output),
+) -> Result<SampleIndex, String> {
+    let mut outputs = Vec::new();
+    let mut end = SampleIndex(0);
+    for packet in Played::new(player, BootId(0), Utc(0)).map_err(|error| error.to_string())? {
+        let mut block = packet.map_err(|error| error.to_string())?.to_block();
+        alter(&mut block);
+        end = block.end();
+        chain.push(&block, &mut outputs);
+        outputs.drain(..).for_each(&mut said);
+    }
+    chain.finish(&mut outputs);
+    outputs.into_iter().for_each(said);
+    Ok(end)
 }

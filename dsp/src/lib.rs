@@ -51,6 +51,7 @@ pub mod resample;
 pub mod rr;
 mod selection;
 pub mod spectrum;
+mod weights;
 mod window;
 
 pub use chain::{Chain, Output};

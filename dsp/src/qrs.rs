@@ -159,11 +159,6 @@ impl Qrs {
         Ok(self)
     }
 
-    /// What the networks were told of the latest candidate, for fitting them.
-    pub fn inputs(&self) -> &[f32] {
-        &self.inputs
-    }
-
     /// Begins a new segment at `start`, an index at this lead's rate.
     pub fn reset(&mut self, start: SampleIndex) {
         self.envelope.reset();

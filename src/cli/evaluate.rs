@@ -1,5 +1,6 @@
 //! `evaluate`: scores of the chain against reference annotations.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use color_eyre::eyre::WrapErr as _;
@@ -25,14 +26,7 @@ pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
         annotator: args.annotator.clone(),
     };
     let report = scores::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
-    #[expect(clippy::print_stdout, reason = "the command's purpose")]
-    {
-        if args.json {
-            println!("{}", report.to_json());
-        } else {
-            print!("{report}");
-        }
-    }
+    print(&report, args.json.then(|| report.to_json()));
     Ok(())
 }
 
@@ -49,14 +43,7 @@ pub(super) fn beats(args: &BeatsArgs) -> Result<(), Failure> {
     };
     let report = classes::run(&args.dir, &config.dsp, &model, args.skip)
         .map_err(color_eyre::Report::from)?;
-    #[expect(clippy::print_stdout, reason = "the command's purpose")]
-    {
-        if args.json {
-            println!("{}", report.to_json());
-        } else {
-            print!("{report}");
-        }
-    }
+    print(&report, args.json.then(|| report.to_json()));
     Ok(())
 }
 
@@ -69,13 +56,15 @@ pub(super) fn delineate(args: &DelineateArgs) -> Result<(), Failure> {
         .transpose()?;
     let report = delineation::run(&args.dir, &config.dsp, weights.as_deref())
         .map_err(color_eyre::Report::from)?;
-    #[expect(clippy::print_stdout, reason = "the command's purpose")]
-    {
-        if args.json {
-            println!("{}", report.to_json());
-        } else {
-            print!("{report}");
-        }
-    }
+    print(&report, args.json.then(|| report.to_json()));
     Ok(())
+}
+
+/// Prints a report: its `json` where that is asked for, its table otherwise.
+#[expect(clippy::print_stdout, reason = "the command's purpose")]
+fn print(report: &impl Display, json: Option<String>) {
+    match json {
+        Some(json) => println!("{json}"),
+        None => print!("{report}"),
+    }
 }

@@ -6,20 +6,17 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use dsp::class::Model;
 use dsp::{Chain, Output};
-use ecg::{BootId, SampleIndex, Utc};
 use serde::Serialize;
 
 use super::ec57::{self, ClassCounts, Labels, Matrix};
-use super::report::Excluded;
-use super::{REFERENCE, annotations};
+use super::report::{Excluded, mean};
+use super::{REFERENCE, annotations, play, score_all};
 use crate::record::annotation::AnnotationCode;
 use crate::record::{self, Player, Record};
-use crate::wearable::Played;
 
 /// The scores of every record of a folder.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -42,33 +39,11 @@ pub fn run(
     skip_seconds: f64,
 ) -> Result<Report, record::Error> {
     let records = record::records_in(dir)?;
-    let scores = Mutex::new(Vec::new());
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(path) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let score = score(path, config, model, skip_seconds);
-                    scores
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((path, score));
-                }
-            });
-        }
-    });
-    let mut scores = scores.into_inner().unwrap_or_else(PoisonError::into_inner);
-    scores.sort_by_key(|(path, _)| *path);
     let mut report = Report::default();
-    for (path, score) in scores {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for (record, score) in score_all(&records, |path| score(path, config, model, skip_seconds)) {
         match score {
-            Ok(matrix) => report.per_record.push((name.into(), matrix)),
-            Err(reason) => report.excluded.push(Excluded {
-                record: name.into(),
-                reason,
-            }),
+            Ok(matrix) => report.per_record.push((record, matrix)),
+            Err(reason) => report.excluded.push(Excluded { record, reason }),
         }
     }
     Ok(report)
@@ -94,22 +69,17 @@ fn score(
     let rate = layout.base_rate();
     let chain = Chain::with_model(&layout, config, Arc::clone(model));
     let mut chain = chain.map_err(|error| error.to_string())?;
-    let mut outputs = Vec::new();
-    let (mut beats, mut end) = (Vec::new(), SampleIndex(0));
-    let mut take = |outputs: &mut Vec<Output>| {
-        beats.extend(outputs.drain(..).filter_map(|output| match output {
-            Output::Class(beat) => Some(beat),
-            _ => None,
-        }));
-    };
-    for packet in Played::new(player, BootId(0), Utc(0)).map_err(|error| error.to_string())? {
-        let block = packet.map_err(|error| error.to_string())?.to_block();
-        end = block.end();
-        chain.push(&block, &mut outputs);
-        take(&mut outputs);
-    }
-    chain.finish(&mut outputs);
-    take(&mut outputs);
+    let mut beats = Vec::new();
+    let end = play(
+        player,
+        &mut chain,
+        |_| {},
+        |output| {
+            if let Output::Class(beat) = output {
+                beats.push(beat);
+            }
+        },
+    )?;
     let rules = ec57::Config {
         start: skip_seconds,
         ..ec57::Config::default()
@@ -210,15 +180,14 @@ impl Report {
     }
 
     fn average(&self, of: fn(&Matrix) -> ClassCounts) -> Average {
-        let mean = |statistic: fn(&ClassCounts) -> Option<f64>| {
+        let over = |statistic: fn(&ClassCounts) -> Option<f64>| {
             let matrices = self.per_record.iter().map(|(_, matrix)| of(matrix));
-            let values: Vec<f64> = matrices.filter_map(|counts| statistic(&counts)).collect();
-            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+            mean(matrices.map(|counts| statistic(&counts)))
         };
         Average {
-            se: mean(ClassCounts::se),
-            ppv: mean(ClassCounts::ppv),
-            fpr: mean(ClassCounts::fpr),
+            se: over(ClassCounts::se),
+            ppv: over(ClassCounts::ppv),
+            fpr: over(ClassCounts::fpr),
         }
     }
 

@@ -15,9 +15,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 
 use dsp::delineate::{Complex, Delineator, Wave};
 use dsp::qrs::Qrs;
@@ -25,6 +23,7 @@ use ecg::{SampleIndex, SampleRate};
 use serde::Serialize;
 
 use super::report::Excluded;
+use super::score_all;
 use crate::record::annotation::{self, Annotation, Annotations};
 use crate::record::{self, Record, Signal};
 
@@ -239,39 +238,14 @@ pub fn run(
     if records.is_empty() && data.is_dir() {
         records = record::records_in(&data)?;
     }
-    let scores = Mutex::new(Vec::new());
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(path) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let score = score(path, config, weights);
-                    scores
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((path, score));
-                }
-            });
-        }
-    });
-    let mut scores = scores.into_inner().unwrap_or_else(PoisonError::into_inner);
-    scores.sort_by_key(|(path, _)| *path);
     let mut report = Report::default();
-    for (path, score) in scores {
+    for (record, score) in score_all(&records, |path| score(path, config, weights)) {
         match score {
             Ok(leads) => {
                 report.records += 1;
                 report.leads.extend(leads);
             }
-            Err(reason) => report.excluded.push(Excluded {
-                record: path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into(),
-                reason,
-            }),
+            Err(reason) => report.excluded.push(Excluded { record, reason }),
         }
     }
     Ok(report)
@@ -279,7 +253,7 @@ pub fn run(
 
 /// The leads of one record that have a reference, or why there are none.
 fn score(
-    path: &PathBuf,
+    path: &Path,
     config: &dsp::Config,
     weights: Option<&[u8]>,
 ) -> Result<Vec<(String, [Tally; 3])>, String> {

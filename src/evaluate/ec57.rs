@@ -63,6 +63,11 @@ impl Labels {
         }
     }
 
+    /// Where the beats are.
+    pub fn r_peaks(&self) -> Vec<SampleIndex> {
+        self.beats.iter().map(|beat| beat.r_peak).collect()
+    }
+
     /// The labels of an annotation file. A span that is never closed lasts to the end.
     pub fn from_annotations(annotations: &[Annotation]) -> Self {
         let mut labels = Self::default();

@@ -23,6 +23,7 @@ use std::path::Path;
 
 use ecg::{SampleIndex, SampleRate};
 
+use super::ec57::Labels;
 use crate::record::{Record, Signal};
 
 /// Seconds without noise at the start.
@@ -109,7 +110,8 @@ impl Noise {
                 )
             })?;
         let record = Record::open(&clean).map_err(|error| error.to_string())?;
-        let marks = super::reference(&clean)?;
+        let marks = super::annotations(&clean, super::REFERENCE)?.list;
+        let marks = Labels::from_annotations(&marks).r_peaks();
         if record.signals.len() != self.signals.len() || !same_rate(record.frame_hz, self.rate_hz) {
             return Err(format!(
                 "{} and {} differ: {} and {} signals at {} and {} Hz",

@@ -3,18 +3,15 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use dsp::{Chain, Output};
-use ecg::{Beat, BootId, SampleIndex, Utc};
+use ecg::{Beat, Block, SampleIndex};
 
 use super::ec57::{self, Counts, Labels};
 use super::noise::{Noise, is_noisy};
 use super::report::Report;
-use super::{REFERENCE, annotations};
+use super::{REFERENCE, annotations, play, score_all};
 use crate::record::{self, Player, Record};
-use crate::wearable::Played;
 
 /// What is scored how.
 #[derive(Debug, Clone)]
@@ -56,27 +53,8 @@ impl FromStr for Channel {
 /// A folder that cannot be read.
 pub fn run(dir: &Path, config: &dsp::Config, options: &Options) -> Result<Report, record::Error> {
     let records = record::records_in(dir)?;
-    let scores = Mutex::new(Vec::new());
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(path) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let score = score(path, config, options);
-                    scores
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((path, score));
-                }
-            });
-        }
-    });
-    let mut scores = scores.into_inner().unwrap_or_else(PoisonError::into_inner);
-    scores.sort_by_key(|(path, _)| *path);
     let mut report = Report::new("qrs");
-    for (path, score) in scores {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for (name, score) in score_all(&records, |path| score(path, config, options)) {
         match score {
             Ok((counts, noisy)) => report.push(name, counts, noisy),
             Err(reason) => report.exclude(name, reason),
@@ -137,29 +115,26 @@ fn detect(
             .iter()
             .position(|signal| Some(&signal.name) == first);
         let channel = channel.unwrap_or(0);
-        let marks: Vec<SampleIndex> = reference.beats.iter().map(|beat| beat.r_peak).collect();
-        noise.scaled(&signals[channel], channel, &marks, layout[0].rate)
+        noise.scaled(
+            &signals[channel],
+            channel,
+            &reference.r_peaks(),
+            layout[0].rate,
+        )
     });
     let noise = noise.transpose()?;
-    let mut outputs = Vec::new();
-    let mut beats = Vec::new();
-    let mut take = |outputs: &mut Vec<Output>| {
-        beats.extend(outputs.drain(..).filter_map(|output| match output {
-            Output::Beat(beat) => Some(beat),
-            _ => None,
-        }));
-    };
-    for packet in Played::new(player, BootId(0), Utc(0)).map_err(|error| error.to_string())? {
-        let mut block = packet.map_err(|error| error.to_string())?.to_block();
+    let add_noise = |block: &mut Block| {
         if let Some(noise) = &noise {
             let start = layout.base_rate().convert(block.start, layout[0].rate);
             noise.add(start, &mut block.signals[0].samples);
         }
-        chain.push(&block, &mut outputs);
-        take(&mut outputs);
-    }
-    chain.finish(&mut outputs);
-    take(&mut outputs);
+    };
+    let mut beats = Vec::new();
+    play(player, &mut chain, add_noise, |output| {
+        if let Output::Beat(beat) = output {
+            beats.push(beat);
+        }
+    })?;
     Ok(beats)
 }
 

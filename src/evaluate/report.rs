@@ -113,17 +113,20 @@ fn sum(counts: impl Iterator<Item = Counts>) -> Counts {
     })
 }
 
+/// The mean of the values that there are.
+pub(super) fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let values: Vec<f64> = values.flatten().collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 impl Average {
     fn of(counts: impl Iterator<Item = Counts>) -> Self {
         let counts: Vec<Counts> = counts.collect();
-        let mean = |statistic: fn(&Counts) -> Option<f64>| {
-            let values: Vec<f64> = counts.iter().filter_map(statistic).collect();
-            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-        };
+        let over = |statistic: fn(&Counts) -> Option<f64>| mean(counts.iter().map(statistic));
         Self {
-            se: mean(Counts::se),
-            ppv: mean(Counts::ppv),
-            f1: mean(Counts::f1),
+            se: over(Counts::se),
+            ppv: over(Counts::ppv),
+            f1: over(Counts::f1),
         }
     }
 }

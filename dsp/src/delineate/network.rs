@@ -28,7 +28,7 @@ use std::sync::{Arc, LazyLock};
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::Error;
+use crate::{Error, weights};
 
 /// Samples in, samples out.
 pub(super) const LENGTH: usize = 288;
@@ -183,12 +183,7 @@ impl Network {
     /// [`Error::Weights`] where the number of bytes is not that of this network or a value is
     /// not finite.
     pub(super) fn new(bytes: &[u8]) -> Result<Self, Error> {
-        let (words, rest) = bytes.as_chunks::<4>();
-        let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        if !rest.is_empty() || values.iter().any(|value| !value.is_finite()) {
-            return Err(Error::Weights);
-        }
-        Self::from_values(&values).ok_or(Error::Weights)
+        Self::from_values(&weights::values(bytes)?).ok_or(Error::Weights)
     }
 
     fn from_values(mut values: &[f32]) -> Option<Self> {

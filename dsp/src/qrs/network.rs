@@ -10,7 +10,7 @@
 
 use std::sync::LazyLock;
 
-use crate::Error;
+use crate::{Error, weights};
 
 use super::context::N_CONTEXT;
 use super::sight::N_SIGHT;
@@ -92,12 +92,7 @@ impl Networks {
     /// [`Error::Weights`] where the number of bytes is not that of the networks or a value is not
     /// finite.
     pub(super) fn new(bytes: &[u8]) -> Result<Self, Error> {
-        let (words, rest) = bytes.as_chunks::<4>();
-        let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        if !rest.is_empty() || values.iter().any(|value| !value.is_finite()) {
-            return Err(Error::Weights);
-        }
-        Self::from_values(&values).ok_or(Error::Weights)
+        Self::from_values(&weights::values(bytes)?).ok_or(Error::Weights)
     }
 
     fn from_values(mut values: &[f32]) -> Option<Self> {
