@@ -159,6 +159,9 @@ struct QrsArgs {
     /// Score NAME.EXT beside each record, the beats of another detector, in place of our own
     #[arg(long, value_name = "EXT")]
     annotator: Option<String>,
+    /// Find beats by these weights instead of those that ship, such as those of a cross-validation
+    #[arg(long, value_name = "FILE", conflicts_with = "annotator")]
+    weights: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -176,6 +179,9 @@ struct BeatsArgs {
     /// Classify by these weights instead of those that ship
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Find beats by these weights instead of those that ship
+    #[arg(long, value_name = "FILE")]
+    detector: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }

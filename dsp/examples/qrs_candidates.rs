@@ -6,18 +6,21 @@
 
 use std::error::Error;
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 
 use dsp::Mains;
-use dsp::qrs::{Candidate, Qrs};
+use dsp::qrs::{Candidate, Networks, Qrs};
 use ecg::{Lead, SampleIndex, SampleRate, SignalKind};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let hz: f64 = arguments.next().ok_or("no rate")?.parse()?;
-    let mut qrs = Qrs::new(SignalKind::Ecg(Lead::II), SampleRate::new(hz)?, Mains::Auto)?;
-    if let Some(weights) = arguments.next() {
-        qrs = qrs.with_weights(&std::fs::read(weights)?)?;
-    }
+    let networks = match arguments.next() {
+        Some(weights) => Arc::new(Networks::new(&std::fs::read(weights)?)?),
+        None => Networks::shipped(),
+    };
+    let (signal, rate) = (SignalKind::Ecg(Lead::II), SampleRate::new(hz)?);
+    let mut qrs = Qrs::with_networks(signal, rate, Mains::Auto, networks)?.thorough();
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes)?;
     let (words, _) = bytes.as_chunks::<4>();

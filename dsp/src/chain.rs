@@ -28,7 +28,7 @@ use ecg::{
 };
 
 use crate::baseline::Baseline;
-use crate::class::{self, Classifier, Model};
+use crate::class::{self, Classifier};
 use crate::fusion::Fusion;
 use crate::measure::{self, Meter};
 use crate::pulse::{self, PulseDetector};
@@ -92,6 +92,25 @@ impl Output {
             | Output::Settled(_)
             | Output::Trace(_)
             | Output::Window(_) => None,
+        }
+    }
+}
+
+/// What a chain has learnt, shared by all of them.
+#[derive(Debug, Clone)]
+pub struct Models {
+    /// Which candidates are beats.
+    pub qrs: Arc<qrs::Networks>,
+    /// The classes of beats.
+    pub classes: Arc<class::Model>,
+}
+
+impl Default for Models {
+    /// Those that ship.
+    fn default() -> Self {
+        Self {
+            qrs: qrs::Networks::shipped(),
+            classes: class::Model::shipped(),
         }
     }
 }
@@ -183,14 +202,14 @@ impl Chain {
     /// [`Error::Setting`] for a configuration outside its limits, [`Error::Coarse`] for an ECG
     /// lead under [`qrs::MIN_RATE_HZ`].
     pub fn new(layout: &Layout, config: &Config) -> Result<Self, Error> {
-        Self::with_model(layout, config, Model::shipped())
+        Self::with_models(layout, config, &Models::default())
     }
 
-    /// A chain that classifies beats with another `model` than the one that ships.
+    /// A chain with other `models` than those that ship.
     ///
     /// # Errors
     /// Those of [`Chain::new`].
-    pub fn with_model(layout: &Layout, config: &Config, model: Arc<Model>) -> Result<Self, Error> {
+    pub fn with_models(layout: &Layout, config: &Config, models: &Models) -> Result<Self, Error> {
         config.check()?;
         let base = layout.base_rate();
         let window_rate = SampleRate::new(config.window.rate_hz)?;
@@ -206,7 +225,10 @@ impl Chain {
             };
             let detector = match signal.kind {
                 SignalKind::Ecg(_) => {
-                    Detector::Qrs(Box::new(Qrs::new(signal.kind, signal.rate, config.mains)?))
+                    let networks = Arc::clone(&models.qrs);
+                    let mains = config.mains;
+                    let qrs = Qrs::with_networks(signal.kind, signal.rate, mains, networks)?;
+                    Detector::Qrs(Box::new(qrs))
                 }
                 SignalKind::Ppg(_) => Detector::Pulse(Box::new(PulseDetector::new(signal.rate)?)),
             };
@@ -237,7 +259,7 @@ impl Chain {
             ecg_rate: RateCounter::new(RateSource::Ecg, base),
             ppg_rate: RateCounter::new(RateSource::Ppg, base),
             meter: Meter::new(layout, window_rate, &ecg)?,
-            classifier: Classifier::new(model, base),
+            classifier: Classifier::new(Arc::clone(&models.classes), base),
             class_leads,
             held: Vec::with_capacity(32),
             late: Vec::with_capacity(32),

@@ -3,8 +3,9 @@
 //! Each lead says of each place where a beat may be how likely it is. Candidates of different leads
 //! within [`EVENT_SECONDS`] of each other are one event, and **the log-odds of the leads
 //! add up**: a beat that is plain in one lead survives noise in another, noise in one does not
-//! pass for a beat where the other is calm. A lead counts by how usable the three whole seconds
-//! before were; one whose electrode was off in the last of them does not count.
+//! pass for a beat where the other is calm. A lead counts by how plain its candidates of the last seconds
+//! were, and by how usable the three whole seconds before were; one whose electrode was off in the last of them does not
+//! count.
 //!
 //! The R peak is that of the first lead in order of preference that is usable, so that
 //! intervals are measured in one lead; that of another only where it has no credible one.
@@ -27,13 +28,15 @@ const CHANGE_SECONDS: f64 = 0.25;
 /// Log-odds that a single lead can contribute.
 const MOST: f32 = 8.0;
 /// What a lead that sees something, but nothing here, contributes.
-const ABSENT: f32 = -4.0;
+const ABSENT: f32 = -5.0;
 /// A lead that sees something has had a candidate within this time.
 const AWAKE_SECONDS: f64 = 1.0;
 /// The weight of leads besides the preferred one.
-const SECONDARY: f32 = 0.7;
+const SECONDARY: f32 = 0.8;
 /// The weight of a lead that was noisy, flat or saturated in two of three seconds.
-const DOUBTFUL: f32 = 0.25;
+const DOUBTFUL: f32 = 0.6;
+/// How much the doubt about its candidates takes from the weight of a lead.
+const DOUBT: f32 = 4.0;
 /// The R peak of the preferred lead counts if its candidate is at least so likely, as log-odds.
 const CREDIBLE: f32 = -2.0;
 
@@ -46,10 +49,15 @@ struct Voice {
     found: VecDeque<Candidate>,
     /// How many of them, from the front, have had their turn.
     done: usize,
-    /// The middle of the latest that has been let go.
-    gone: Option<u64>,
+    /// The latest that has been let go.
+    gone: Option<Candidate>,
     verdicts: Verdicts,
     weight: f32,
+}
+
+/// What a lead counts while there is so much doubt about its candidates.
+fn weight(voice: &Voice, doubt: f32) -> f32 {
+    voice.weight / (1.0 + DOUBT * doubt)
 }
 
 /// Adds up what the leads say.
@@ -208,15 +216,15 @@ impl Fusion {
             } else {
                 self.partner(voice, middle)
             }) else {
-                if self.awake(voice, middle) {
-                    sum += voice.weight * ABSENT;
+                if let Some(last) = self.last_of(voice, middle) {
+                    sum += weight(voice, last.doubt) * ABSENT;
                 }
                 continue;
             };
             if rank(m) < rank(k) {
                 return None;
             }
-            sum += voice.weight * other.log_odds.clamp(-MOST, MOST);
+            sum += weight(voice, other.doubt) * other.log_odds.clamp(-MOST, MOST);
             if own.log_odds < CREDIBLE && other.log_odds > peak.2 && other.r_peak.0 >= earliest {
                 peak = (other.r_peak.0, m, other.log_odds);
             }
@@ -248,11 +256,12 @@ impl Fusion {
             .max_by(|a, b| a.log_odds.total_cmp(&b.log_odds))
     }
 
-    /// Whether a lead has lately seen anything.
-    fn awake(&self, voice: &Voice, middle: u64) -> bool {
+    /// The last candidate of a lead that has lately seen anything.
+    fn last_of<'a>(&self, voice: &'a Voice, middle: u64) -> Option<&'a Candidate> {
         let recent = middle.saturating_sub(self.base.count(AWAKE_SECONDS).0);
-        let seen = voice.found.iter().map(|candidate| candidate.middle.0);
-        seen.chain(voice.gone).any(|at| at >= recent && at < middle)
+        let seen = voice.gone.iter().chain(&voice.found);
+        seen.filter(|candidate| (recent..middle).contains(&candidate.middle.0))
+            .last()
     }
 
     /// Lets go of the candidates that no event after `middle` will ask for.
@@ -263,8 +272,7 @@ impl Fusion {
                 && let Some(front) = voice.found.front()
                 && front.middle.0 < oldest
             {
-                voice.gone = Some(front.middle.0);
-                voice.found.pop_front();
+                voice.gone = voice.found.pop_front();
                 voice.done -= 1;
             }
         }
@@ -311,6 +319,7 @@ mod tests {
                         middle: SampleIndex(*middle),
                         r_peak: SampleIndex(middle + 5),
                         log_odds: *log_odds,
+                        doubt: 0.0,
                     };
                     fusion.hear(*lead, std::iter::once(candidate));
                 }
@@ -342,7 +351,9 @@ mod tests {
         check(&[(0, 100, -1.5), (1, 104, 6.0)], &[], &[105]);
         // Noise in one that the other knows nothing of.
         check(&[(0, 100, 2.0), (1, 104, -7.0)], &[], &[]);
-        check(&[(0, 100, 4.0), (1, 40, -7.0)], &[], &[105]);
+        // Plain in one, silence in another that has just seen something.
+        check(&[(0, 100, 4.5), (1, 40, -7.0)], &[], &[105]);
+        check(&[(0, 100, 3.5), (1, 40, -7.0)], &[], &[]);
         // Two events.
         check(&[(0, 100, 6.0), (1, 130, 7.5)], &[], &[105, 135]);
     }

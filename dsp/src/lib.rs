@@ -54,7 +54,7 @@ pub mod spectrum;
 mod weights;
 mod window;
 
-pub use chain::{Chain, Output};
+pub use chain::{Chain, Models, Output};
 pub use config::{Config, Mains, WindowConfig};
 pub use error::Error;
 pub use window::Trace;

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A crest of the envelope of the QRS band is a candidate. A small network forms a first opinion of
-//! it from what can be seen around it; a second one decides, knowing the candidates before
-//! with the first opinions of them. Neither depends on what was decided before, so there
+//! it from what can be seen around it. Most candidates are plain then; of the others a larger
+//! network decides, knowing the candidates before with the first opinions of them. Neither depends on what was decided before, so there
 //! is nothing that has to be forgotten. The networks were fitted by `dsp/training/qrs.py`.
 
 mod context;
@@ -19,15 +19,19 @@ mod network;
 mod sight;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ecg::{SampleIndex, SampleRate, SignalKind};
+
+pub use network::Networks;
 
 use crate::Error;
 use crate::config::Mains;
 use crate::crest::{Crest, Crests};
 use crate::envelope::Envelope;
-use context::{CONTEXT_SECONDS, Context, N_CONTEXT};
-use network::{NETWORKS, Networks};
+use context::{CONTEXT_SECONDS, Context, Entry, N_CONTEXT};
+use network::PLAIN;
+
 use sight::{N_FORM, N_HALVES, N_SIGHT};
 
 /// Every candidate whose complex has its middle before `input - SETTLED_SECONDS` has been reported.
@@ -67,6 +71,8 @@ pub struct Candidate {
     pub r_peak: SampleIndex,
     /// The natural logarithm of the odds that it is a beat.
     pub log_odds: f32,
+    /// How little this lead has said of late, from 0, where each candidate was plain at first sight, to 1.
+    pub doubt: f32,
 }
 
 /// Finds the beats of one lead.
@@ -76,7 +82,9 @@ pub struct Qrs {
     inner_rate: f64,
     envelope: Envelope,
     crests: Crests,
-    networks: Option<Box<Networks>>,
+    networks: Arc<Networks>,
+    /// Whether the context of plain candidates is told too.
+    thorough: bool,
     context: Context,
     /// Crests not yet decided, oldest first.
     waiting: Vec<Crest>,
@@ -95,6 +103,11 @@ pub struct Qrs {
     inner: Vec<f32>,
     /// Every `stride`th sample of the envelope, at `index / stride % len`.
     sparse: Vec<f32>,
+    /// How sharply the lead bends, at the same places.
+    bends: Vec<f32>,
+    /// Samples from one end of a bend to its middle.
+    bend_half: u64,
+    bend: f32,
     stride: u64,
     sums: Vec<f32>,
     inputs: Vec<f32>,
@@ -107,6 +120,19 @@ impl Qrs {
     /// # Errors
     /// [`Error::Coarse`] under [`MIN_RATE_HZ`].
     pub fn new(signal: SignalKind, rate: SampleRate, mains: Mains) -> Result<Self, Error> {
+        Self::with_networks(signal, rate, mains, Networks::shipped())
+    }
+
+    /// The same with other `networks` than those that ship.
+    ///
+    /// # Errors
+    /// Those of [`Qrs::new`].
+    pub fn with_networks(
+        signal: SignalKind,
+        rate: SampleRate,
+        mains: Mains,
+        networks: Arc<Networks>,
+    ) -> Result<Self, Error> {
         let hz = rate.hz();
         if hz < MIN_RATE_HZ {
             return Err(Error::Coarse {
@@ -132,7 +158,8 @@ impl Qrs {
             delay: envelope.delay() * hz - (decimation - 1) as f64 / 2.0,
             envelope,
             crests: Crests::new(reach),
-            networks: None,
+            networks,
+            thorough: false,
             context: Context::new(inner_rate),
             waiting: Vec::with_capacity(8),
             look_ahead: samples(LOOK_AHEAD_SECONDS * inner_rate),
@@ -143,6 +170,9 @@ impl Qrs {
             ring: vec![f32::NAN; room(KEPT_SECONDS, hz)],
             inner: vec![f32::NAN; room(inner_kept, inner_rate)],
             sparse: vec![0.0; room(sparse_kept, inner_rate / stride as f64)],
+            bends: vec![0.0; room(sparse_kept, inner_rate / stride as f64)],
+            bend_half: samples(sight::BEND_SECONDS * inner_rate).max(1),
+            bend: 0.0,
             stride,
             sums: Vec::with_capacity(room(inner_kept, inner_rate)),
             inputs: vec![0.0; N_SIGHT + N_CONTEXT],
@@ -150,13 +180,12 @@ impl Qrs {
         })
     }
 
-    /// The same with other weights than those that ship, in the form of `weights.bin`.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] for weights that do not fit.
-    pub fn with_weights(mut self, bytes: &[u8]) -> Result<Self, Error> {
-        self.networks = Some(Box::new(Networks::new(bytes)?));
-        Ok(self)
+    /// The same, and what the networks were told of a candidate is complete even where the first opinion is
+    /// final, as it has to be for fitting them.
+    #[must_use]
+    pub fn thorough(mut self) -> Self {
+        self.thorough = true;
+        self
     }
 
     /// Begins a new segment at `start`, an index at this lead's rate.
@@ -171,6 +200,8 @@ impl Qrs {
         self.ring.fill(f32::NAN);
         self.inner.fill(f32::NAN);
         self.sparse.fill(0.0);
+        self.bends.fill(0.0);
+        self.bend = 0.0;
         self.last_peak = None;
     }
 
@@ -198,7 +229,8 @@ impl Qrs {
     }
 
     /// As [`push`](Self::push), but hands on every candidate, likely or not, with what the
-    /// networks were told of it.
+    /// networks were told of it; what the second one would have been is left over from another
+    /// candidate unless it was asked or the detector is [`thorough`](Self::thorough).
     pub fn candidates(
         &mut self,
         samples: &[f32],
@@ -249,9 +281,13 @@ impl Qrs {
     fn step(&mut self, index: u64, mean: f32, envelope: f32) {
         let inner = slot(index, &self.inner);
         self.inner[inner] = mean;
+        let back = |n: u64| self.inner[slot(index.wrapping_sub(n), &self.inner)];
+        let bend = (mean - 2.0 * back(self.bend_half) + back(2 * self.bend_half)).abs();
+        self.bend += if bend.is_finite() { bend.min(1e6) } else { 0.0 };
         if index.is_multiple_of(self.stride) {
             let sparse = slot(index / self.stride, &self.sparse);
             self.sparse[sparse] = envelope;
+            self.bends[sparse] = std::mem::take(&mut self.bend);
         }
         if let Some(crest) = self.crests.push(index, envelope)
             && crest.height >= FLOOR
@@ -274,12 +310,21 @@ impl Qrs {
     /// What can be said of a crest.
     fn decide(&mut self, crest: Crest) -> Candidate {
         self.look(crest);
-        let networks = self.networks.as_deref().unwrap_or(&NETWORKS);
+        let networks = &self.networks;
         let (sight, context) = self.inputs.split_at_mut(N_SIGHT);
         let opinion = networks.first(sight);
-        self.context
-            .push(crest.at, crest.height, opinion, &sight[..N_FORM], context);
-        let mut log_odds = networks.second(&self.inputs);
+        let entry = Entry::new(crest.at, crest.height, opinion, &sight[..N_FORM]);
+        let plain = opinion.abs() > PLAIN;
+        if !plain || self.thorough {
+            self.context.describe(&entry, context);
+        }
+        let doubt = self.context.doubt(crest.at);
+        self.context.push(entry);
+        let mut log_odds = if plain {
+            opinion
+        } else {
+            networks.second(&self.inputs)
+        };
         let middle = self.middle(crest);
         let mut r_peak = middle;
         if log_odds > HOPELESS {
@@ -292,6 +337,7 @@ impl Qrs {
             middle: SampleIndex(middle),
             r_peak: SampleIndex(r_peak),
             log_odds,
+            doubt,
         }
     }
 
@@ -303,7 +349,8 @@ impl Qrs {
     /// Fills the inputs with what can be seen around a crest.
     fn look(&mut self, crest: Crest) {
         let (form, rest) = self.inputs.split_at_mut(N_FORM);
-        let (envelope, rest) = rest.split_at_mut(N_SIGHT - N_FORM - N_HALVES - 3);
+        let (envelope, rest) = rest.split_at_mut(sight::N_ENVELOPE);
+        let (bends, rest) = rest.split_at_mut(sight::N_ENVELOPE + 1);
         let (halves, moves) = rest.split_at_mut(N_HALVES);
 
         let middle = crest.at as f64 - self.delay / self.decimation as f64;
@@ -330,6 +377,20 @@ impl Qrs {
             };
             *out = sight::octaves(value, crest.height);
         }
+        let stride = self.stride as f64;
+        let centre = (middle + self.bend_half as f64) / stride + 0.5;
+        let low = samples(centre - (sight::ENVELOPE_SECONDS + 0.03) * self.inner_rate / stride);
+        let high = samples(centre + (sight::AFTER_SECONDS - 0.02) * self.inner_rate / stride);
+        let sparse = &self.bends;
+        let values = (low..=high).map(|at| sparse[slot(at, sparse)] / self.stride as f32);
+        sight::bends(
+            values,
+            centre - low as f64,
+            self.inner_rate / stride,
+            crest,
+            &mut self.sums,
+            bends,
+        );
         let heights: [f32; N_HALVES] = self.context.halves(crest.at);
         for (out, height) in halves.iter_mut().zip(heights) {
             *out = sight::octaves(height, crest.height);
@@ -386,6 +447,7 @@ impl Qrs {
             &self.ring,
             &self.inner,
             &self.sparse,
+            &self.bends,
             &self.sums,
             &self.inputs,
         ];

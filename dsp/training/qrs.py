@@ -1,50 +1,71 @@
-"""Fit the networks of dsp/src/qrs: `python dsp/training/qrs.py DATA OUT`.
+"""Fit the networks of dsp/src/qrs: `python dsp/training/qrs.py DATA OUT [--folds DIR] [--noise 0,1]`.
 
-DATA is the folder with mitdb, nstdb, ludb and ptbxl, OUT the file of weights to write
-(`weights.bin`).
-What is to be expected of patients never seen is printed first: four folds over the records of
-mitdb, each scored by networks that were fitted without it. Then both networks are fitted to
-everything.
+DATA is the folder with mitdb, nstdb, ludb and ptbxl, OUT the file of weights to write (`weights.bin`).
+What is to be expected of patients never seen is printed on the way: four folds over the records of
+mitdb, each scored by networks that were fitted without it. With `--folds` the weights of each fold go to
+`DIR/K.bin` and links to its records to `DIR/K/`, for `einthoven evaluate qrs DIR/K --weights DIR/K.bin`. Then
+all is fitted to everything.
 
 1. The leads are played to the detector, as they are and with faults added: electrode motion of
-   nstdb, muscle, hum, steps, dropouts; mirrored, scaled, faster and slower.
+   nstdb and invented one, muscle, hum, steps, dropouts; mirrored, scaled, faster and slower.
 2. The first network is fitted to what is seen around each candidate.
-3. It is played again with the opinions of a first network that did not learn from the record,
+3. In PTB-XL nobody marked the beats: what the sum of the first opinions of all twelve leads says is taken for the
+   truth in each lead, and the first network is fitted again with these leads.
+4. All is played again with the opinions of a first network that did not learn from the record,
    so that the second network learns from opinions as good as they will be for strangers.
-4. The second network is fitted. In PTB-XL nobody marked the beats: what the sum of the
-   first opinions of all twelve leads says is taken for the truth in each lead.
+5. The second network is fitted.
 
-Needs numpy and wfdb, and cargo for the service's own view of the leads. The random
-numbers are seeded; a run takes some twenty minutes of one core.
+`--noise` says which signals of the recorded electrode motion are learnt from, both without it. To see what noise never
+heard does, leave out 0, which is what `evaluate qrs --noise` adds to a first signal.
+
+Needs numpy, scipy, torch and wfdb, and cargo for the service's own view of the leads. The random
+numbers are seeded; a run takes some half an hour of two cores.
 """
 
+import argparse
 import json
+import pickle
 import subprocess
-import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 import wfdb
+from scipy.signal import butter, lfilter, sosfilt
+from torch import nn
+from torch.nn import functional
 
-DATA = Path(sys.argv[1])
-N_SIGHT, N_CONTEXT = 87, 30
+N_SIGHT, N_CONTEXT = 125, 43
+FIRST, SECOND = (32, 16), (128, 32)
 FOLDS = 4
 BEATS = set("NLRBAaJSVrFejnE/fQ?")
 ECTOPIC = set("VFEae")
-# How much a row counts: recordings as they are, with faults, odd beats.
-CLEAN, FAULTY, ODD = 1.0, 0.15, 3.0
+# What a stream is, and how much its rows count.
+WEIGHTS = {"clean": 1.0, "ludb": 1.0, "ptbxl": 0.5, "motion": 0.4, "fault": 0.4}
+# How much more a beat counts than what is none, where a lead is not made worse than it is; and odd beats once more.
+BEAT, ODD = 2.0, 3.0
 # Added to the log-odds: the faults in the training make the networks more doubtful than
 # most recordings warrant.
-TRUST = 1.2
-# Electrode motion of signal 0 before this instant is kept for testing, seconds.
-NOISE_KEPT = 1000
+TRUST = 0.5
+# The noise of `motion`, root mean square in the QRS band over the height of the complexes.
+MOTION = (0.015, 0.16)
 LEADS = ["i", "ii", "iii", "avr", "avl", "avf", "v1", "v2", "v3", "v4", "v5", "v6"]
 
+arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+arguments.add_argument("data", type=Path)
+arguments.add_argument("out", type=Path)
+arguments.add_argument("--folds", type=Path)
+arguments.add_argument("--noise", default="0,1")
+ARGUMENTS = arguments.parse_args()
+DATA = ARGUMENTS.data
+HEARD = [int(signal) for signal in ARGUMENTS.noise.split(",")]
+
 Spans = list[tuple[float, float]]
-Layers = list[list[np.ndarray]]
 
 
 @dataclass
@@ -68,10 +89,10 @@ def detector() -> Path:
     return Path(json.loads(about)["target_directory"]) / "release/examples/qrs_candidates"
 
 
-def played(lead: np.ndarray, hz: float, weights: Path | None = None) -> np.ndarray:
+def played(lead: np.ndarray, hz: float, weights: Path) -> np.ndarray:
     """[candidate, 3 + inputs]: middle, R peak, log-odds, inputs, by the detector itself."""
-    run = [str(detector()), str(hz), *([str(weights)] if weights else [])]
     raw = np.asarray(lead, "<f4").tobytes()
+    run = [str(detector()), str(hz), str(weights)]
     out = subprocess.run(run, input=raw, stdout=subprocess.PIPE, check=True).stdout
     return np.frombuffer(out, "<f4").reshape(-1, 3 + N_SIGHT + N_CONTEXT)
 
@@ -79,47 +100,85 @@ def played(lead: np.ndarray, hz: float, weights: Path | None = None) -> np.ndarr
 # Faults
 
 
-def noise_gain(lead: np.ndarray, beats: np.ndarray, hz: float, db: float) -> float:
-    """What noise of unit size is to be multiplied by, as `nst` of WFDB measures it."""
-    reach = int(0.05 * hz)
-    peaks = [np.ptp(lead[max(0, k - reach) : k + reach + 1]) for k in beats[:300]]
-    trim = int(0.05 * len(peaks))
-    size = np.sort(peaks)[trim : len(peaks) - trim].mean() if peaks else 1.0
-    return float(np.sqrt(size**2 / 8 / 10 ** (db / 10)))
+def trimmed_mean(values: np.ndarray, share: float) -> float:
+    """The mean without the largest and smallest share."""
+    cut = int(share * len(values))
+    return float(np.sort(values)[cut : len(values) - cut].mean())
 
 
-def motion_noise() -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Electrode motion, [signal, sample] at 360 Hz and unit size, and its stretches in seconds."""
+def qrs_height(stream: Stream) -> float:
+    """Peak to peak, as `nst` of WFDB measures it."""
+    reach = int(0.05 * stream.hz)
+    near = [stream.lead[max(0, k - reach) : k + reach + 1] for k in stream.beats[:300]]
+    return trimmed_mean(np.array([np.ptp(part) for part in near]), 0.05) if near else 1.0
+
+
+def noise_gain(stream: Stream, db: float) -> float:
+    """What noise of unit size is to be multiplied by, as `nst` counts."""
+    return float(np.sqrt(qrs_height(stream) ** 2 / 8 / 10 ** (db / 10)))
+
+
+@cache
+def motion_noise() -> list[np.ndarray]:
+    """Stretches of recorded electrode motion, 360 Hz, of the signals that are heard."""
     clean = wfdb.rdrecord(str(DATA / "mitdb/118")).p_signal
-    noise = (wfdb.rdrecord(str(DATA / "nstdb/118e06")).p_signal - clean).T
-    stretches = [(a, min(a + 120, 1800)) for a in range(300, 1800, 240)]
-    for signal in noise:
-        seconds = [signal[a * 360 : b * 360].reshape(-1, 360).std(1) for a, b in stretches]
-        size = np.sort(np.concatenate(seconds))
-        trim = int(0.05 * len(size))
-        signal /= size[trim:-trim].mean()
-    return noise.astype("f4"), stretches
+    noise = (wfdb.rdrecord(str(DATA / "nstdb/118e06")).p_signal - clean).T.astype("f4")
+    starts = range(300, 1800, 240)
+    return [noise[k, 360 * a : 360 * min(a + 120, 1800)] for k in HEARD for a in starts]
 
 
-def motion(rng: np.random.Generator, n: int) -> np.ndarray:
-    """`n` samples of it, shuffled, mirrored and mixed."""
-    noise, stretches = NOISE
-    out, at = np.zeros(n, "f4"), 0
+def recorded(rng: np.random.Generator, n: int) -> np.ndarray:
+    """`n` samples of it at 360 Hz, shuffled, mirrored, at other paces, mixed, and darker or lighter."""
+
+    def piece() -> np.ndarray:
+        stretches = motion_noise()
+        part = stretches[rng.integers(len(stretches))]
+        pace = np.exp(rng.uniform(-0.5, 0.5)) if rng.random() < 0.7 else 1.0
+        part = np.interp(np.arange(0, len(part) - 1, pace), np.arange(len(part)), part)
+        return part[:: rng.choice([-1, 1])] * rng.choice([-1, 1])
+
+    out, at = np.zeros(n), 0
     while at < n:
-        signal = rng.integers(2)
-        free = [s for s in stretches if signal == 1 or s[0] >= NOISE_KEPT]
-        a, b = free[rng.integers(len(free))]
-        piece = noise[signal, a * 360 : b * 360]
-        if rng.random() < 0.4 and (signal == 0 or a >= NOISE_KEPT):
-            piece = piece + rng.normal() * 0.7 * noise[1 - signal, a * 360 : b * 360]
-        piece = piece / np.sort(piece.reshape(-1, 360).std(1))[3:-3].mean()
+        part = piece()
+        if rng.random() < 0.4:
+            other = piece()
+            m = min(len(part), len(other))
+            part = part[:m] + rng.normal() * 0.7 * other[:m]
         length = int(rng.integers(10, 60)) * 360
-        start = rng.integers(0, max(1, len(piece) - length))
-        piece = piece[start : start + length][:: rng.choice([1, 1, -1])] * rng.choice([-1, 1])
-        taken = min(len(piece), n - at)
-        out[at : at + taken] = piece[:taken] - piece[0]
-        at += taken
+        start = rng.integers(0, max(1, len(part) - length))
+        part = part[start : start + length][: n - at]
+        out[at : at + len(part)] = part - part[0] + (out[at - 1] if at else 0)
+        at += len(part)
+    if rng.random() < 0.6:
+        keep = np.exp(-2 * np.pi * rng.uniform(1, 6) / 360)
+        out += rng.uniform(-0.7, 3) * lfilter([1 - keep], [1, -keep], out)
     return out
+
+
+def invented(rng: np.random.Generator, n: int) -> np.ndarray:
+    """`n` samples of other noise at 360 Hz: jumps, and bands that swell and fade."""
+
+    def swelling(low: float, high: float) -> np.ndarray:
+        loudness = coloured(rng, n, 360, 0, rng.uniform(0.1, 1.5))
+        return coloured(rng, n, 360, low, high) * np.exp(rng.uniform(0, 1.2) * loudness)
+
+    kind = rng.random()
+    if kind < 0.45:
+        return jumps(rng, n, 360)
+    if kind < 0.8:
+        lows = rng.uniform(0.3, 15, size=rng.integers(1, 4))
+        return sum(rng.exponential() * swelling(low, low * rng.uniform(1.3, 4)) for low in lows)
+    return jumps(rng, n, 360) + 0.7 * rng.random() * swelling(1, rng.uniform(5, 40))
+
+
+QRS_BAND = butter(2, [6, 18], "bandpass", fs=360, output="sos")
+
+
+def size_in_band(noise: np.ndarray) -> float:
+    """Root mean square in the QRS band, at 360 Hz, of a usual second."""
+    band = sosfilt(QRS_BAND, noise)[360:]
+    seconds = band[: len(band) // 360 * 360].reshape(-1, 360)
+    return (trimmed_mean(seconds.std(1), 0.1) if len(seconds) else band.std()) + 1e-9
 
 
 def coloured(rng: np.random.Generator, n: int, hz: float, low: float, high: float) -> np.ndarray:
@@ -143,16 +202,16 @@ def jumps(rng: np.random.Generator, n: int, hz: float) -> np.ndarray:
 
 
 def with_motion(rng: np.random.Generator, stream: Stream) -> np.ndarray:
-    """The lead with recorded electrode motion, 0 to 18 dB, in most stretches of up to a minute."""
+    """The lead with electrode motion, faint to overwhelming, in most stretches of up to a minute."""
     lead, hz, n = stream.lead.copy(), stream.hz, len(stream.lead)
-    noise = motion(rng, int(n * 360 / hz) + 2)
-    noise = np.interp(np.arange(n) * 360 / hz, np.arange(len(noise)), noise).astype("f4")
-    at = 0
+    m = int(n * 360 / hz) + 2
+    noise = recorded(rng, m) if rng.random() < 0.7 else invented(rng, m)
+    noise = np.interp(np.arange(n) * 360 / hz, np.arange(m), noise / size_in_band(noise))
+    height, at = qrs_height(stream), 0
     while at < n:
         end = at + int(rng.uniform(5, 60) * hz)
-        if rng.random() < 0.75:
-            gain = noise_gain(stream.lead, stream.beats, hz, rng.uniform(0, 18))
-            lead[at:end] += gain * noise[at:end]
+        if rng.random() < 0.8:
+            lead[at:end] += height * np.exp(rng.uniform(*np.log(MOTION))) * noise[at:end]
         at = end
     return lead
 
@@ -160,7 +219,7 @@ def with_motion(rng: np.random.Generator, stream: Stream) -> np.ndarray:
 def with_faults(rng: np.random.Generator, stream: Stream) -> np.ndarray:
     """The lead with a new fault every 20 s; NaN: electrode off, infinity: restart."""
     lead, hz = stream.lead.copy(), stream.hz
-    gain = lambda db: noise_gain(stream.lead, stream.beats, hz, db)  # noqa: E731
+    gain = lambda db: noise_gain(stream, db)  # noqa: E731
     for low in range(0, len(lead), int(20 * hz)):
         part = lead[low : low + int(20 * hz)]
         n = len(part)
@@ -233,14 +292,17 @@ def mitdb(name: str, channel: int) -> Stream:
     return Stream(lead, beats, 360.0, flutter + unreadable, of(ECTOPIC))
 
 
-def mitdb_streams(name: str, channel: int) -> Iterator[Stream]:
-    """The signal as it is, then with faults."""
-    stream = mitdb(name, channel)
-    rng = np.random.default_rng([int(name), channel])
-    yield stream
-    yield varied(rng, stream, with_motion(rng, stream), 1.0)
-    yield varied(rng, stream, with_faults(rng, stream), rng.uniform(0.8, 1.25))
-    yield varied(rng, stream, with_motion(rng, stream), rng.uniform(0.8, 1.25))
+def mitdb_streams(name: str) -> Iterator[tuple[str, Stream]]:
+    """The signals as they are, then made worse."""
+    for channel in (0, 1):
+        stream = mitdb(name, channel)
+        rng = np.random.default_rng([int(name), channel])
+        pace = lambda: rng.uniform(0.8, 1.25)  # noqa: B023, E731
+        yield f"clean {channel}", stream
+        for k in range(4):
+            yield "motion", varied(rng, stream, with_motion(rng, stream), pace() if k % 2 else 1.0)
+        for _ in range(2):
+            yield "fault", varied(rng, stream, with_faults(rng, stream), pace())
 
 
 def twice(lead: np.ndarray, beats: np.ndarray, hz: float, known: tuple[float, float]) -> Stream:
@@ -250,14 +312,13 @@ def twice(lead: np.ndarray, beats: np.ndarray, hz: float, known: tuple[float, fl
     return Stream(np.tile(lead, 2), np.concatenate([beats, beats + n]), hz, unknown)
 
 
-def short_streams(rng: np.random.Generator, stream: Stream, faulty: bool) -> Iterator[Stream]:
-    yield stream
-    if faulty:
-        fault = with_motion if rng.random() < 0.6 else with_faults
-        yield varied(rng, stream, fault(rng, stream), rng.uniform(0.8, 1.2))
+def worse(rng: np.random.Generator, stream: Stream) -> Stream:
+    """A short stream with motion or faults."""
+    fault = with_motion if rng.random() < 0.6 else with_faults
+    return varied(rng, stream, fault(rng, stream), rng.uniform(0.8, 1.2))
 
 
-def ludb_streams(name: str) -> Iterator[Stream]:
+def ludb_streams(name: str) -> Iterator[tuple[str, Stream]]:
     """Each lead of a record, as it is and with a fault."""
     path = str(DATA / "ludb/data" / name)
     record = wfdb.rdrecord(path, physical=False)
@@ -271,7 +332,8 @@ def ludb_streams(name: str) -> Iterator[Stream]:
         # The gains of the headers scale each lead by its own range; the numbers are in uV.
         samples = (record.d_signal[:, k] / 1000).astype("f4")
         stream = twice(samples, beats, 500.0, (beats[0] - 75, beats[-1] + 75))
-        yield from short_streams(rng, stream, True)
+        yield "ludb", stream
+        yield "ludb", worse(rng, stream)
 
 
 def consensus(leads: np.ndarray, hz: float, weights: Path) -> tuple[np.ndarray, list[float]]:
@@ -298,20 +360,21 @@ def consensus(leads: np.ndarray, hz: float, weights: Path) -> tuple[np.ndarray, 
     return np.array(sorted(beats), int), doubtful
 
 
-def ptbxl_streams(path: Path, weights: Path) -> Iterator[Stream]:
-    """Each lead of a record whose leads agree; half of them with a fault too."""
+def ptbxl_streams(name: str, weights: Path) -> Iterator[tuple[str, Stream]]:
+    """Each lead of a record whose leads agree, every other one with a fault."""
+    number = int(name[:5])
+    path = DATA / f"ptbxl/records500/{number // 1000 * 1000:05}" / name
     leads = np.nan_to_num(wfdb.rdrecord(str(path)).p_signal.T.astype("f4"))
     hz, n = 500.0, leads.shape[1]
     beats, doubtful = consensus(leads, hz, weights)
     if len(doubtful) > 3 or len(beats) < 3:
         return
-    number = int(path.name[:5])
     rng = np.random.default_rng(number)
     for k, lead in enumerate(leads):
         stream = twice(lead, beats, hz, (0.4 * hz, n - 0.4 * hz))
         for at in doubtful:
             stream.unknown += [(x - 0.25 * hz, x + 0.25 * hz) for x in (at, at + n)]
-        yield from short_streams(rng, stream, k % 2 == number % 2)
+        yield "ptbxl", stream if k % 2 == number % 2 else worse(rng, stream)
 
 
 # Rows
@@ -328,121 +391,147 @@ def inside(at: np.ndarray, within: Spans) -> np.ndarray:
 def nearest(at: np.ndarray, beats: np.ndarray, window: float) -> np.ndarray:
     """Which of the candidates is the one nearest to some beat, within the window."""
     out = np.zeros(len(at), bool)
-    for beat in beats if len(at) else []:
-        k = int(np.argmin(abs(at - beat)))
-        out[k] |= abs(at[k] - beat) <= window
+    if len(at) and len(beats):
+        order = np.argsort(at, kind="stable")
+        place = np.searchsorted(at[order], beats)
+        below, above = order[np.clip(place - 1, 0, len(at) - 1)], order[np.clip(place, 0, len(at) - 1)]
+        best = np.where(abs(at[below] - beats) <= abs(at[above] - beats), below, above)
+        out[best[abs(at[best] - beats) <= window]] = True
     return out
 
 
 @dataclass
 class Rows:
-    """Inputs [row, input], whether a beat, how much it counts, group, R peak, source."""
+    """Inputs [row, input], whether a beat, how much it counts, fold, R peak, stream."""
 
     inputs: np.ndarray
     beat: np.ndarray
     weight: np.ndarray
-    group: np.ndarray
+    fold: np.ndarray
     peak: np.ndarray
-    source: np.ndarray
+    stream: np.ndarray
 
 
-def rows(plays: Iterator[tuple[Stream, int, int, float]], networks: list[Path] | None) -> Rows:
-    """The candidates of all streams, each with group, source and weight."""
-    parts = []
-    for stream, group, source, weight in plays:
-        found = played(stream.lead, stream.hz, networks[group % FOLDS] if networks else None)
-        at = 0.3 * found[:, 0] + 0.7 * found[:, 1]
-        beat = nearest(at, stream.beats, 0.15 * stream.hz)
-        counts = np.where(inside(found[:, 0], stream.unknown), 0.0, weight)
-        counts[nearest(at, stream.odd, 0.15 * stream.hz)] *= ODD
-        fill = lambda value: np.full(len(found), value, "i4")  # noqa: B023, E731
-        parts.append(
-            (found[:, 3:].astype("f2"), beat, counts, fill(group), found[:, 1], fill(source))
-        )
-    return Rows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+def rows_of(path: Path, fold: int, weights: Path) -> list[tuple]:
+    """The candidates of the streams in a file: inputs, beat, weight, R peak, and what stream it is."""
+    out = []
+    for k, (kind, stream) in enumerate(pickle.loads(path.read_bytes())):
+        found = played(stream.lead, stream.hz, weights)
+        at, window = 0.3 * found[:, 0] + 0.7 * found[:, 1], 0.15 * stream.hz
+        beat = nearest(at, stream.beats, window)
+        counts = np.where(inside(found[:, 0], stream.unknown), 0.0, WEIGHTS[kind.split()[0]])
+        counts[nearest(at, stream.odd, window)] *= ODD
+        if kind not in ("motion", "fault"):
+            counts[beat] *= BEAT
+        key = f"{path.stem} {kind}" if kind.startswith("clean") else f"{path.stem} {k}"
+        out.append((found[:, 3:].astype("f2"), beat, counts.astype("f4"), found[:, 1], key, fold))
+    return out
 
 
-def everything(names: list[str], weights: list[Path] | None) -> Iterator[tuple]:
-    """All streams with group, source (channel of a clean one, or -1) and weight."""
-    for group, name in enumerate(names):
-        for channel in (0, 1):
-            for k, stream in enumerate(mitdb_streams(name, channel)):
-                yield stream, group, -1 if k else channel, FAULTY if k else CLEAN
-    for path in sorted((DATA / "ludb/data").glob("*.hea")):
-        for stream in ludb_streams(path.stem):
-            yield stream, 1000 + int(path.stem), -1, CLEAN
-    if weights:
-        for path in sorted((DATA / "ptbxl").glob("records500/*/*_hr.hea")):
-            number = int(path.name[:5])
-            for stream in ptbxl_streams(path.with_suffix(""), weights[number % FOLDS]):
-                yield stream, 10000 + number, -1, CLEAN / 2
+def write_streams(kind: str, name: str, weights: Path | None, folder: Path) -> None:
+    """Makes the streams of a record and leaves them in a file."""
+    if kind == "ptbxl":
+        streams = ptbxl_streams(name, weights)
+    else:
+        streams = {"mitdb": mitdb_streams, "ludb": ludb_streams}[kind](name)
+    (folder / f"{kind}-{name}").write_bytes(pickle.dumps(list(streams)))
+
+
+class Recordings:
+    """All streams, in files, by record; each record has a fold."""
+
+    def __init__(self, folder: Path, pool: ProcessPoolExecutor) -> None:
+        self.folder, self.pool, self.folds = folder, pool, {}
+
+    def add(self, kind: str, names: list[str], weights: list[Path] | None = None) -> None:
+        """Adds records; `weights` of the folds say where the beats of unmarked ones are."""
+        runs = []
+        for k, name in enumerate(names):
+            own = weights[k % FOLDS] if weights else None
+            self.folds[f"{kind}-{name}"] = k % FOLDS
+            runs.append(self.pool.submit(write_streams, kind, name, own, self.folder))
+        for run in runs:
+            run.result()
+
+    def rows(self, weights: list[Path]) -> tuple[Rows, list[str]]:
+        """The candidates of all streams, seen with the weights of a stranger; and the streams' names."""
+        files = [self.folder / name for name in self.folds]
+        folds = list(self.folds.values())
+        parts = list(self.pool.map(rows_of, files, folds, [weights[fold] for fold in folds]))
+        parts = [part for record in parts for part in record]
+        inputs, beat, weight, peak, keys, fold = zip(*parts, strict=True)
+        sizes = [len(part) for part in peak]
+        each = lambda values: np.repeat(np.array(values, "i4"), sizes)  # noqa: E731
+        join = np.concatenate
+        return Rows(
+            join(inputs), join(beat), join(weight), each(fold), join(peak), each(range(len(sizes)))
+        ), list(keys)
 
 
 # Networks
 
 
-def forward(layers: Layers, x: np.ndarray) -> list[np.ndarray]:
-    """The inputs and what each layer makes of them."""
-    out = [x]
-    for k, (weights, biases) in enumerate(layers):
-        x = out[-1] @ weights + biases
-        out.append(np.maximum(x, 0) if k < len(layers) - 1 else x)
-    return out
+def perceptron(inputs: int, hidden: tuple[int, ...]) -> nn.Sequential:
+    """Rectified layers to one output."""
+    sizes = [inputs, *hidden, 1]
+    pairs = zip(sizes, sizes[1:], strict=False)
+    return nn.Sequential(*[part for a, b in pairs for part in (nn.Linear(a, b), nn.ReLU())][:-1])
 
 
-def fit(x: np.ndarray, beat: np.ndarray, weight: np.ndarray, epochs: int, seed: int) -> Layers:
-    """Adam on the logistic loss, the last steps averaged; layers for inputs as they are."""
+def fit(
+    x: np.ndarray, beat: np.ndarray, weight: np.ndarray, hidden: tuple[int, ...], seed: int
+) -> nn.Sequential:
+    """Adam on the logistic loss, the steps averaged; for inputs as they are."""
+    epochs, batch, drop, rate = 8, 4096, 0.05, 4e-3
+    torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    chosen, batch = np.flatnonzero(weight > 0), 1024
-    sample = x[chosen[::7]].astype("f4")
-    mean, spread = sample.mean(0), sample.std(0) + 1e-2
-    sizes = [x.shape[1], 32, 16, 1]
-    layers: Layers = [
-        [(rng.normal(size=(a, b)) * np.sqrt(2 / a)).astype("f4"), np.zeros(b, "f4")]
-        for a, b in zip(sizes, sizes[1:], strict=False)
-    ]
-    first, second = ([[np.zeros_like(p) for p in layer] for layer in layers] for _ in range(2))
-    average, step, steps = None, 0, epochs * (len(chosen) // batch)
+    chosen = np.flatnonzero(weight > 0)
+    sample = x[chosen[:: max(1, len(chosen) // 100_000)]].astype("f4")
+    mean, spread = torch.from_numpy(sample.mean(0)), torch.from_numpy(sample.std(0) + 1e-2)
+    network = perceptron(x.shape[1], hidden)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+    average = [p.detach().clone() for p in network.parameters()]
+    inputs, truth, counts = (torch.from_numpy(part) for part in (x, beat.astype("f4"), weight))
+    step, steps = 0, epochs * (len(chosen) // batch)
     for _ in range(epochs):
         rng.shuffle(chosen)
         for k in range(0, len(chosen) - batch + 1, batch):
-            i = chosen[k : k + batch]
-            out = forward(layers, (x[i].astype("f4") - mean) / spread)
-            counts = weight[i] / weight[i].sum()
-            error = (1 / (1 + np.exp(-out[-1][:, 0])) - beat[i]) * counts
-            slope = error[:, None].astype("f4")
+            i = torch.from_numpy(chosen[k : k + batch])
+            rows = (inputs[i].float() - mean) / spread
+            rows = rows * (torch.rand_like(rows) > drop)
+            said = network(rows)[:, 0]
+            loss = functional.binary_cross_entropy_with_logits(said, truth[i], counts[i], reduction="sum")
+            optimizer.zero_grad()
+            (loss / counts[i].sum()).backward()
             step += 1
-            rate = 3e-3 * min(1, step / 200) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
-            for j in reversed(range(len(layers))):
-                gradients = (out[j].T @ slope + 1e-5 * layers[j][0], slope.sum(0))
-                if j:
-                    slope = (slope @ layers[j][0].T) * (out[j] > 0)
-                for s, gradient in enumerate(gradients):
-                    first[j][s] += 0.1 * (gradient - first[j][s])
-                    second[j][s] += 0.001 * (gradient**2 - second[j][s])
-                    size = np.sqrt(second[j][s] / (1 - 0.999**step)) + 1e-8
-                    layers[j][s] -= (rate * first[j][s] / (1 - 0.9**step) / size).astype("f4")
-            if step > 0.6 * steps:
-                if average is None:
-                    average = [[p.copy() for p in layer] for layer in layers]
-                for mean_layer, layer in zip(average, layers, strict=True):
-                    for s in (0, 1):
-                        mean_layer[s] += 0.002 * (layer[s] - mean_layer[s])
-    weights = average[0][0] / spread[:, None]
-    average[0] = [weights, average[0][1] - mean @ weights]
-    return average
+            slope = min(1, step / 200) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
+            optimizer.param_groups[0]["lr"] = rate * slope + 1e-6
+            optimizer.step()
+            with torch.no_grad():
+                for mean_of, p in zip(average, network.parameters(), strict=True):
+                    mean_of.lerp_(p, 0.002 if step > 100 else 0.1)
+    with torch.no_grad():
+        for p, mean_of in zip(network.parameters(), average, strict=True):
+            p.copy_(mean_of)
+        first = network[0]
+        first.weight /= spread
+        first.bias -= first.weight @ mean
+    return network
 
 
-def log_odds(layers: Layers, x: np.ndarray) -> np.ndarray:
+def log_odds(network: nn.Sequential, x: np.ndarray) -> np.ndarray:
     """What a network says of each row."""
-    parts = np.array_split(x, max(1, len(x) // 65536))
-    return np.concatenate([forward(layers, part.astype("f4"))[-1][:, 0] for part in parts])
+    with torch.no_grad():
+        parts = np.array_split(x, max(1, len(x) // 65536))
+        said = [network(torch.from_numpy(part.astype("f4")))[:, 0].numpy() for part in parts]
+    return np.concatenate(said)
 
 
-def write(path: Path, *networks: Layers) -> Path:
+def write(path: Path, *networks: nn.Sequential) -> Path:
     """All weights as network.rs takes them."""
-    values = [values.ravel() for layers in networks for layer in layers for values in layer]
-    np.concatenate(values).astype("<f4").tofile(path)
+    layers = [layer for network in networks for layer in network if isinstance(layer, nn.Linear)]
+    values = [part for layer in layers for part in (layer.weight.detach().numpy().T, layer.bias.detach().numpy())]
+    np.concatenate([part.ravel() for part in values]).astype("<f4").tofile(path)
     return path
 
 
@@ -460,53 +549,85 @@ def errors(peaks: np.ndarray, scores: np.ndarray, stream: Stream) -> np.ndarray:
     return np.array([found, beats - found, extra])
 
 
-def main() -> None:
-    """Fit, tell what to expect, write."""
-    names = sorted(path.stem for path in (DATA / "mitdb").glob("*.hea"))
-    out = Path(sys.argv[2])
-
-    def without(data: Rows, fold: int | None) -> np.ndarray:
-        return np.where((data.group < 1000) & (data.group % FOLDS == fold), 0, data.weight)
-
-    data = rows(everything(names, None), None)
-    # The first network may be doubtful: faults count more.
-    data.weight = np.where(data.weight == FAULTY, 0.5, np.minimum(data.weight, CLEAN))
-    x = np.ascontiguousarray(data.inputs[:, :N_SIGHT])
-    firsts = [fit(x, data.beat, without(data, fold), 8, fold) for fold in range(FOLDS)]
-    first = fit(x, data.beat, data.weight, 8, FOLDS)
-
-    blank: Layers = [[np.zeros((a, b)), np.zeros(b)] for a, b in ((117, 32), (32, 16), (16, 1))]
-    scratch = [out.with_suffix(f".{fold}") for fold in range(FOLDS)]
-    strangers = [write(path, net, blank) for path, net in zip(scratch, firsts, strict=True)]
-    data = rows(everything(names, strangers), strangers)
-    for path in strangers:
-        path.unlink()
-    # Of what is plain, a fifth is enough.
-    opinion = 4 * data.inputs[:, N_SIGHT].astype("f4")
-    plain = np.where(data.beat, opinion, -opinion) > 5
-    dropped = plain & (np.random.default_rng(1).random(len(plain)) > 0.2)
-    data.weight = np.where(dropped, 0, np.where(plain, 5 * data.weight, data.weight))
-
+def expect(data: Rows, keys: list[str], score: Callable[[int, np.ndarray], np.ndarray]) -> None:
+    """Prints what the networks of the folds, by `score`, come to on the records that they did not learn from."""
     totals = np.zeros((2, 3), int)
-    for fold in range(FOLDS):
-        network = fit(data.inputs, data.beat, without(data, fold), 20, fold)
-        for group in range(fold, len(names), FOLDS):
-            for channel in (0, 1):
-                i = (data.group == group) & (data.source == channel)
-                scores = log_odds(network, data.inputs[i]) + TRUST
-                counts = errors(data.peak[i], scores, mitdb(names[group], channel))
-                totals[channel] += counts
-                print(names[group], channel, "found, missed, extra:", *counts)
+    for k, key in enumerate(keys):
+        record, kind, *channel = key.split()
+        if kind != "clean":
+            continue
+        i = data.stream == k
+        stream = mitdb(record.split("-")[1], int(channel[0]))
+        counts = errors(data.peak[i], score(data.fold[i][0], data.inputs[i]), stream)
+        totals[int(channel[0])] += counts
+        print(key, "found, missed, extra:", *counts)
     for channel, (found, missed, extra) in enumerate(totals):
         se, ppv = 100 * found / (found + missed), 100 * found / (found + extra)
-        print(f"channel {channel}, patients not learnt from: Se {se:.2f} +P {ppv:.2f}")
-
-    second = fit(data.inputs, data.beat, data.weight, 20, FOLDS)
-    second[-1][1] = second[-1][1] + TRUST
-    write(out, first, second)
+        print(f"channel {channel}, patients not learnt from: Se {se:.2f} +P {ppv:.2f}", flush=True)
 
 
-NOISE = motion_noise()
+def link_folds(folder: Path, names: list[str]) -> None:
+    """A folder of links to the records of each fold."""
+    for k, name in enumerate(names):
+        (folder / str(k % FOLDS)).mkdir(parents=True, exist_ok=True)
+        for file in (DATA / "mitdb").glob(f"{name}.*"):
+            link = folder / str(k % FOLDS) / file.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(file.resolve())
+
+
+def main() -> None:
+    """Fit, tell what to expect, write."""
+    stems = lambda folder, names: sorted(p.stem for p in (DATA / folder).glob(names))  # noqa: E731
+    names = stems("mitdb", "*.hea")
+    blank = perceptron(N_SIGHT + N_CONTEXT, SECOND)
+    detector()
+    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor() as pool:
+        scratch = Path(scratch)
+
+        def strangers(weights: Callable[[Rows], np.ndarray], label: str) -> list[nn.Sequential]:
+            """A first network for each fold, and one for everything."""
+            data, _ = recordings.rows([begin] * FOLDS)
+            x, counts = np.ascontiguousarray(data.inputs[:, :N_SIGHT]), weights(data)
+            print(f"{len(x)} candidates for {label}", flush=True)
+            without = [np.where(data.fold == fold, 0, counts) for fold in range(FOLDS)]
+            return [fit(x, data.beat, part, FIRST, k) for k, part in enumerate([*without, counts])]
+
+        def weights_of(networks: list[nn.Sequential]) -> list[Path]:
+            return [write(scratch / f"{k}.bin", n, blank) for k, n in enumerate(networks[:FOLDS])]
+
+        recordings = Recordings(scratch, pool)
+        begin = write(scratch / "begin.bin", perceptron(N_SIGHT, FIRST), blank)
+        recordings.add("mitdb", names)
+        recordings.add("ludb", stems("ludb/data", "*.hea"))
+        # A first opinion is of one candidate as good as of another.
+        plainly = lambda data: np.minimum(data.weight, 1)  # noqa: E731
+        firsts = strangers(plainly, "first opinions")
+        recordings.add("ptbxl", stems("ptbxl", "records500/*/*_hr.hea"), weights_of(firsts))
+        firsts = strangers(plainly, "first opinions, PTB-XL included")
+
+        data, keys = recordings.rows(weights_of(firsts))
+        # Of what is plain, a fifth is enough.
+        opinion = 4 * data.inputs[:, N_SIGHT].astype("f4")
+        plain = np.where(data.beat, opinion, -opinion) > 5
+        dropped = plain & (np.random.default_rng(1).random(len(plain)) > 0.2)
+        counts = np.where(dropped, 0, np.where(plain, 5 * data.weight, data.weight)).astype("f4")
+
+        def second(fold: int | None) -> nn.Sequential:
+            own = counts if fold is None else np.where(data.fold == fold, 0, counts)
+            network = fit(data.inputs, data.beat, own, SECOND, FOLDS if fold is None else fold)
+            with torch.no_grad():
+                network[-1].bias += TRUST
+            return network
+
+        seconds = [second(fold) for fold in range(FOLDS)]
+        expect(data, keys, lambda fold, x: log_odds(seconds[fold], x))
+        if ARGUMENTS.folds:
+            link_folds(ARGUMENTS.folds, names)
+            for fold in range(FOLDS):
+                write(ARGUMENTS.folds / f"{fold}.bin", firsts[fold], seconds[fold])
+        write(ARGUMENTS.out, firsts[FOLDS], second(None))
+
 
 if __name__ == "__main__":
     main()

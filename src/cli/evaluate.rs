@@ -1,10 +1,13 @@
 //! `evaluate`: scores of the chain against reference annotations.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::sync::Arc;
 
 use color_eyre::eyre::WrapErr as _;
+use dsp::Models;
 use dsp::class::Model;
+use dsp::qrs::Networks;
 
 use super::{BeatsArgs, DelineateArgs, Failure, QrsArgs};
 use crate::evaluate::beats as classes;
@@ -24,6 +27,7 @@ pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
             .transpose()
             .map_err(|reason| Failure::usage(color_eyre::Report::msg(reason)))?,
         annotator: args.annotator.clone(),
+        models: models(args.weights.as_deref(), None)?,
     };
     let report = scores::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()));
@@ -33,15 +37,8 @@ pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
 /// Scores the classes of beats on every record of a folder.
 pub(super) fn beats(args: &BeatsArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
-    let model = match &args.model {
-        None => Model::shipped(),
-        Some(path) => {
-            let context = || path.display().to_string();
-            let bytes = std::fs::read(path).wrap_err_with(context)?;
-            Arc::new(Model::new(&bytes).wrap_err_with(context)?)
-        }
-    };
-    let report = classes::run(&args.dir, &config.dsp, &model, args.skip)
+    let models = models(args.detector.as_deref(), args.model.as_deref())?;
+    let report = classes::run(&args.dir, &config.dsp, &models, args.skip)
         .map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()));
     Ok(())
@@ -58,6 +55,21 @@ pub(super) fn delineate(args: &DelineateArgs) -> Result<(), Failure> {
         .map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()));
     Ok(())
+}
+
+/// The models that ship, or those in the files that are named.
+fn models(detector: Option<&Path>, classes: Option<&Path>) -> Result<Models, Failure> {
+    let read = |path: &Path| std::fs::read(path).wrap_err_with(|| path.display().to_string());
+    let mut models = Models::default();
+    if let Some(path) = detector {
+        let networks = Networks::new(&read(path)?);
+        models.qrs = Arc::new(networks.wrap_err_with(|| path.display().to_string())?);
+    }
+    if let Some(path) = classes {
+        let model = Model::new(&read(path)?);
+        models.classes = Arc::new(model.wrap_err_with(|| path.display().to_string())?);
+    }
+    Ok(models)
 }
 
 /// Prints a report: its `json` where that is asked for, its table otherwise.

@@ -6,10 +6,8 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
-use dsp::class::Model;
-use dsp::{Chain, Output};
+use dsp::{Chain, Models, Output};
 use serde::Serialize;
 
 use super::ec57::{self, ClassCounts, Labels, Matrix};
@@ -28,19 +26,19 @@ pub struct Report {
 }
 
 /// Scores every record of `dir` that has reference annotations and no pacemaker, with the first
-/// `skip_seconds` of each not counted; beats are classified by `model`.
+/// `skip_seconds` of each not counted; beats are found and classified by `models`.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub fn run(
     dir: &Path,
     config: &dsp::Config,
-    model: &Arc<Model>,
+    models: &Models,
     skip_seconds: f64,
 ) -> Result<Report, record::Error> {
     let records = record::records_in(dir)?;
     let mut report = Report::default();
-    for (record, score) in score_all(&records, |path| score(path, config, model, skip_seconds)) {
+    for (record, score) in score_all(&records, |path| score(path, config, models, skip_seconds)) {
         match score {
             Ok(matrix) => report.per_record.push((record, matrix)),
             Err(reason) => report.excluded.push(Excluded { record, reason }),
@@ -53,7 +51,7 @@ pub fn run(
 fn score(
     path: &Path,
     config: &dsp::Config,
-    model: &Arc<Model>,
+    models: &Models,
     skip_seconds: f64,
 ) -> Result<Matrix, String> {
     let reference = annotations(path, REFERENCE)?.list;
@@ -67,7 +65,7 @@ fn score(
     let player = Player::new(record, &[""; 0]).map_err(|error| error.to_string())?;
     let layout = player.layout().clone();
     let rate = layout.base_rate();
-    let chain = Chain::with_model(&layout, config, Arc::clone(model));
+    let chain = Chain::with_models(&layout, config, models);
     let mut chain = chain.map_err(|error| error.to_string())?;
     let mut beats = Vec::new();
     let end = play(

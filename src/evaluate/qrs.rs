@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use dsp::{Chain, Output};
+use dsp::{Chain, Models, Output};
 use ecg::{Beat, Block, SampleIndex};
 
 use super::ec57::{self, Counts, Labels};
@@ -24,6 +24,8 @@ pub struct Options {
     pub noise: Option<Noise>,
     /// Score the annotation files with this extension instead of the chain's beats.
     pub annotator: Option<String>,
+    /// What finds the beats.
+    pub models: Models,
 }
 
 /// Signals of a record.
@@ -107,7 +109,8 @@ fn detect(
     reference: &Labels,
 ) -> Result<Vec<Beat>, String> {
     let layout = player.layout().clone();
-    let mut chain = Chain::new(&layout, config).map_err(|error| error.to_string())?;
+    let chain = Chain::with_models(&layout, config, &options.models);
+    let mut chain = chain.map_err(|error| error.to_string())?;
     let noise = options.noise.as_ref().map(|noise| {
         let first = player.signals().first().map(|played| &played.name);
         let signals = &player.record().signals;

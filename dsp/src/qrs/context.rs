@@ -8,11 +8,20 @@ use super::sight::{N_FORM, octaves};
 /// How far back candidates count.
 pub(super) const CONTEXT_SECONDS: f64 = 6.0;
 /// Inputs to the second network.
-pub(super) const N_CONTEXT: usize = 30;
+pub(super) const N_CONTEXT: usize = 43;
 
 /// The middle part of the form, by which candidates are compared.
 const CORE: std::ops::Range<usize> = 8..33;
 const N_CORE: usize = 25;
+/// The part of it that is 10 ms apart and may be shifted.
+const SHIFTED: std::ops::Range<usize> = 5..20;
+/// Where points of the form are 10 ms apart, from the first to the last difference.
+const EDGES: std::ops::Range<usize> = 9..32;
+const N_EDGES: usize = 22;
+/// The part of them that may be shifted.
+const SHIFTED_EDGES: std::ops::Range<usize> = 3..19;
+/// Where the form bends with the QRS.
+const BEND: std::ops::Range<usize> = 12..29;
 /// Candidates kept: those of the last seconds, as close as crests can be.
 const KEPT: usize = 48;
 /// Beats and others looked at, of each kind.
@@ -24,15 +33,25 @@ const REFRACTORY_SECONDS: f32 = 0.2;
 /// The interval taken as usual while none is known.
 const USUAL_SECONDS: f32 = 0.8;
 
-/// A candidate of the past.
+/// A candidate as others are compared with it.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+pub(super) struct Entry {
     at: u64,
     height: f32,
     /// The first opinion.
     opinion: f32,
+    /// How little it says: one for even odds, near zero where it is plain.
+    doubt: f32,
     /// Length one.
     core: [f32; N_CORE],
+    /// What the length was, mV.
+    size: f32,
+    /// How sharply the lead bends in the middle, mV.
+    bend: f32,
+    /// Differences of the points in the middle; length one.
+    edges: [f32; N_EDGES],
+    /// What the length was, mV.
+    steepness: f32,
 }
 
 impl Entry {
@@ -40,8 +59,33 @@ impl Entry {
         at: 0,
         height: 0.0,
         opinion: 0.0,
+        doubt: 0.0,
         core: [0.0; N_CORE],
+        size: 0.0,
+        bend: 0.0,
+        edges: [0.0; N_EDGES],
+        steepness: 0.0,
     };
+}
+
+impl Entry {
+    /// Of a crest of this `height` at `at` with this first `opinion` and `form`, `[N_FORM]` in heights.
+    pub(super) fn new(at: u64, height: f32, opinion: f32, form: &[f32]) -> Self {
+        debug_assert_eq!(form.len(), N_FORM);
+        let (core, size) = core_of(form);
+        let (edges, steepness) = edges_of(form);
+        Self {
+            at,
+            height,
+            opinion,
+            doubt: (-0.5 * opinion.abs()).exp(),
+            core,
+            size: size * height,
+            bend: bend_of(form) * height,
+            edges,
+            steepness: steepness * height,
+        }
+    }
 }
 
 /// The candidates of the last seconds.
@@ -53,7 +97,8 @@ pub(super) struct Context {
     n: usize,
 }
 
-fn core_of(form: &[f32]) -> [f32; N_CORE] {
+/// The middle of the form as if its length were one, and its length.
+fn core_of(form: &[f32]) -> ([f32; N_CORE], f32) {
     let mut core = [0.0; N_CORE];
     core.copy_from_slice(&form[CORE]);
     let mean = core.iter().sum::<f32>() / N_CORE as f32;
@@ -62,8 +107,24 @@ fn core_of(form: &[f32]) -> [f32; N_CORE] {
         *value -= mean;
         power += *value * *value;
     }
-    let scale = 1.0 / (power.sqrt() + 1e-6);
-    core.map(|value| value * scale)
+    let size = power.sqrt() + 1e-6;
+    (core.map(|value| value / size), size)
+}
+
+/// The differences of the form in the middle as if their length were one, and their length.
+fn edges_of(form: &[f32]) -> ([f32; N_EDGES], f32) {
+    let mut edges = [0.0; N_EDGES];
+    for (edge, pair) in edges.iter_mut().zip(form[EDGES].windows(2)) {
+        *edge = pair[1] - pair[0];
+    }
+    let length = edges.iter().map(|edge| edge * edge).sum::<f32>().sqrt() + 1e-6;
+    (edges.map(|edge| edge / length), length)
+}
+
+/// How sharply the form bends around its middle: the sum of its second differences.
+fn bend_of(form: &[f32]) -> f32 {
+    let bends = form[BEND].windows(3);
+    bends.map(|w| (w[0] - 2.0 * w[1] + w[2]).abs()).sum()
 }
 
 fn product(a: &[f32; N_CORE], b: &[f32; N_CORE]) -> f32 {
@@ -110,29 +171,28 @@ impl Context {
         (1..=n.min(KEPT)).map(move |back| &self.ring[(n - back) % KEPT])
     }
 
-    /// Takes a candidate in, after having filled `out`, `[N_CONTEXT]`, with what those before say about it.
-    pub(super) fn push(
-        &mut self,
-        at: u64,
-        height: f32,
-        opinion: f32,
-        form: &[f32],
-        out: &mut [f32],
-    ) {
-        debug_assert_eq!(form.len(), N_FORM);
-        let entry = Entry {
-            at,
-            height,
-            opinion,
-            core: core_of(form),
-        };
-        self.describe(&entry, out);
+    /// The mean doubt about the candidates of the last seconds before `at`.
+    pub(super) fn doubt(&self, at: u64) -> f32 {
+        let reach = CONTEXT_SECONDS * self.rate;
+        let recent = self.latest();
+        let recent = recent.take_while(|entry| (at - entry.at) as f64 <= reach);
+        let (mut n, mut sum) = (1.0, 0.0);
+        for entry in recent {
+            n += 1.0;
+            sum += entry.doubt;
+        }
+        sum / n
+    }
+
+    /// Takes a candidate in.
+    pub(super) fn push(&mut self, entry: Entry) {
         self.ring[self.n % KEPT] = entry;
         self.n += 1;
     }
 
+    /// Fills `out`, `[N_CONTEXT]`, with what the candidates before say about `new`.
     #[expect(clippy::cast_possible_truncation, reason = "seconds are f32 here")]
-    fn describe(&self, new: &Entry, out: &mut [f32]) {
+    pub(super) fn describe(&self, new: &Entry, out: &mut [f32]) {
         let back = |entry: &Entry| ((new.at - entry.at) as f64 / self.rate) as f32;
         let mut beats: [(&Entry, f32); LOOKED_AT] = [(&Entry::NONE, 0.0); LOOKED_AT];
         let mut others = beats;
@@ -144,7 +204,7 @@ impl Context {
                 break;
             }
             n += 1;
-            doubt += (-0.5 * entry.opinion.abs()).exp();
+            doubt += entry.doubt;
             if entry.opinion > 0.0 {
                 if let Some(last) = n_beats.checked_sub(1).map(|last| &mut beats[last])
                     && since - last.1 < REFRACTORY_SECONDS
@@ -177,6 +237,14 @@ impl Context {
         let ratio = |a: f32, b: f32| (a / b).log2().clamp(-2.0, 2.0);
         let last = self.latest().next();
         let echo = self.echo(new, beats);
+        let usual = Template::new(new, beats, SHIFTED, |entry| (&entry.core, entry.size));
+        let steep = Template::new(new, beats, SHIFTED_EDGES, |entry| {
+            (&entry.edges, entry.steepness)
+        });
+        let noise = Template::new(new, others, SHIFTED_EDGES, |entry| {
+            (&entry.edges, entry.steepness)
+        });
+        let (bend, loudest_bend) = bends(beats, others);
         let coherence = first.map_or(0.0, |(last, _)| Likeness::new(last, &beats[1..]).mean);
         let inputs = [
             new.opinion.clamp(-12.0, 12.0) / 4.0,
@@ -209,6 +277,19 @@ impl Context {
             octaves(new.height, echo.high),
             echo.share,
             echo.likeness,
+            usual.likeness,
+            usual.shifted,
+            usual.agreement,
+            usual.gain,
+            steep.likeness,
+            steep.shifted,
+            steep.agreement,
+            steep.gain,
+            noise.shifted,
+            noise.gain,
+            octaves(new.bend, new.height),
+            octaves(new.bend, bend),
+            octaves(new.bend, loudest_bend),
         ];
         out.copy_from_slice(&inputs);
     }
@@ -288,6 +369,89 @@ impl Rhythm {
             unrest: (unrest / usual).min(2.0),
         }
     }
+}
+
+/// The mean form of the beats, noise averaged out, and how the new one compares.
+struct Template {
+    likeness: f32,
+    /// The highest likeness up to 20 ms earlier or later.
+    shifted: f32,
+    /// How alike the beats are among themselves: one where they are the same.
+    agreement: f32,
+    /// How much of it there is in the new one, beside how much there is in the beats; octaves.
+    gain: f32,
+}
+
+impl Template {
+    /// Of what `form` takes from an entry, with its size.
+    fn new<const N: usize>(
+        new: &Entry,
+        beats: &[(&Entry, f32)],
+        inner: std::ops::Range<usize>,
+        form: impl Fn(&Entry) -> (&[f32; N], f32),
+    ) -> Self {
+        let mut mean = [0.0; N];
+        for (beat, _) in beats {
+            for (sum, value) in mean.iter_mut().zip(form(beat).0) {
+                *sum += value;
+            }
+        }
+        let length = mean.iter().map(|value| value * value).sum::<f32>().sqrt();
+        if beats.is_empty() || length < 1e-3 {
+            return Self {
+                likeness: 0.0,
+                shifted: 0.0,
+                agreement: 0.0,
+                gain: -6.0,
+            };
+        }
+        let mean = mean.map(|value| value / length);
+        let product = |a: &[f32; N]| a.iter().zip(&mean).map(|(a, b)| a * b).sum::<f32>();
+        let (own, size) = form(new);
+        let likeness = product(own);
+        let amounts = beats.iter().map(|(beat, _)| {
+            let (form, size) = form(beat);
+            product(form) * size
+        });
+        let amount = amounts.sum::<f32>() / beats.len() as f32;
+        let shifted = (inner.start - 2..=inner.start + 2)
+            .map(|from| correlation(&mean[inner.clone()], &own[from..from + inner.len()]));
+        Self {
+            likeness,
+            shifted: shifted.fold(-1.0, f32::max),
+            agreement: length / beats.len() as f32,
+            gain: octaves((likeness * size).max(0.0), amount.max(0.0)),
+        }
+    }
+}
+
+fn correlation(a: &[f32], b: &[f32]) -> f32 {
+    let n = a.len() as f32;
+    let (mean_a, mean_b) = (a.iter().sum::<f32>() / n, b.iter().sum::<f32>() / n);
+    let (mut aa, mut ab, mut bb) = (1e-9, 0.0, 1e-9);
+    for (a, b) in a.iter().zip(b) {
+        let (a, b) = (a - mean_a, b - mean_b);
+        aa += a * a;
+        ab += a * b;
+        bb += b * b;
+    }
+    ab / (aa * bb).sqrt()
+}
+
+/// How sharply the beats bend, in the middle, and the sharpest of the others, mV.
+fn bends(beats: &[(&Entry, f32)], others: &[(&Entry, f32)]) -> (f32, f32) {
+    let mut values = [0.0; LOOKED_AT];
+    for (value, (beat, _)) in values.iter_mut().zip(beats) {
+        *value = beat.bend;
+    }
+    let values = &mut values[..beats.len()];
+    values.sort_unstable_by(f32::total_cmp);
+    let middle = values.get(beats.len() / 2).copied().unwrap_or(0.0);
+    let sharpest = others
+        .iter()
+        .map(|(other, _)| other.bend)
+        .fold(0.0, f32::max);
+    (middle, sharpest)
 }
 
 /// How alike the forms are, one for the same form.

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | 39 | the lead from -300 to +250 ms, finer in the middle, its mean taken off | heights |
 //! | 37 | the envelope from -2 to +0.2 s | octaves of the height |
+//! | 37 | how sharply the lead bends at the same instants: 15 to 47 Hz, where the motion of electrodes has little | octaves of that at the candidate |
+//! | 1 | how sharply it bends at the candidate | octaves of the height |
 //! | 8 | the highest crests of the last eight half seconds, highest first | octaves of the height |
 //! | 3 | height; how much the lead moves in the middle and around | octaves |
 //!
@@ -14,11 +16,11 @@ use crate::crest::Crest;
 /// Points of the lead.
 pub(super) const N_FORM: usize = 39;
 /// Points of the envelope.
-const N_ENVELOPE: usize = 37;
+pub(super) const N_ENVELOPE: usize = 37;
 /// Half seconds.
 pub(super) const N_HALVES: usize = 8;
 /// All inputs.
-pub(super) const N_SIGHT: usize = N_FORM + N_ENVELOPE + N_HALVES + 3;
+pub(super) const N_SIGHT: usize = N_FORM + 2 * N_ENVELOPE + 1 + N_HALVES + 3;
 
 /// Half of the stretch that a point of the lead is the mean of: 20 ms take out 50 Hz.
 const HALF_SECONDS: f64 = 0.01;
@@ -27,6 +29,11 @@ pub(super) const BEFORE_SECONDS: f64 = 0.31;
 pub(super) const AFTER_SECONDS: f64 = 0.26;
 /// How far the envelope is looked at.
 pub(super) const ENVELOPE_SECONDS: f64 = 2.0;
+
+/// From the middle of a bend to its ends: the second difference over so much passes 15 to 47 Hz.
+pub(super) const BEND_SECONDS: f64 = 0.016;
+/// Half of the stretch that a bend is the mean of.
+const BEND_HALF_SECONDS: f64 = 0.024;
 
 /// Where the points of the lead are, in seconds from the middle of the complex.
 fn form_offset(k: usize) -> f64 {
@@ -97,6 +104,53 @@ pub(super) fn form(
     for out in out {
         *out -= mean;
     }
+}
+
+/// Fills `out`, `[N_ENVELOPE + 1]`, with how sharply the lead bends where the points of the envelope are, beside how
+/// sharply it bends in the middle; that beside the height comes last. `values` are at `rate` Hz, the
+/// middle of the complex at `middle`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positions within a short, positive span"
+)]
+pub(super) fn bends(
+    values: impl Iterator<Item = f32>,
+    middle: f64,
+    rate: f64,
+    crest: Crest,
+    sums: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    sums.clear();
+    sums.push(0.0);
+    let mut sum = 0.0;
+    for value in values {
+        sum += value;
+        sums.push(sum);
+    }
+    let top = sums.len() - 1;
+    let at = |position: f64| {
+        let position = position.max(0.0);
+        let low = (position as usize).min(top);
+        let high = (low + 1).min(top);
+        let part = (position - low as f64) as f32;
+        sums[low] + (sums[high] - sums[low]) * part.min(1.0)
+    };
+    let half = BEND_HALF_SECONDS * rate;
+    let scale = 0.5 / half as f32;
+    let mean = |seconds: f64| {
+        let place = middle + seconds * rate;
+        (at(place + half) - at(place - half)).max(0.0) * scale
+    };
+    let own = [-0.04, -0.02, 0.0, 0.02, 0.04]
+        .map(mean)
+        .into_iter()
+        .fold(0.0, f32::max);
+    for (k, out) in out[..N_ENVELOPE].iter_mut().enumerate() {
+        *out = octaves(mean(envelope_offset(k)), own);
+    }
+    out[N_ENVELOPE] = octaves(own, crest.height);
 }
 
 /// Brings the points of the lead to heights, and appends how much they move.
