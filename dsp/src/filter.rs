@@ -10,10 +10,13 @@ use rustfft::num_complex::Complex64;
 
 use crate::Error;
 
+/// A second-order section.
+pub(crate) type Section = DirectForm2Transposed<f64>;
+
 /// A cascade of second-order sections in transposed direct form 2.
 #[derive(Debug, Clone)]
 pub struct Cascade {
-    sections: Vec<DirectForm2Transposed<f64>>,
+    sections: Vec<Section>,
     coefficients: Vec<Coefficients<f64>>,
 }
 
@@ -129,7 +132,7 @@ impl Cascade {
         Self {
             sections: coefficients
                 .iter()
-                .map(|section| DirectForm2Transposed::new(*section))
+                .map(|section| Section::new(*section))
                 .collect(),
             coefficients,
         }
@@ -148,6 +151,11 @@ impl Cascade {
         for section in &mut self.sections {
             section.reset_state();
         }
+    }
+
+    /// The sections, for those who run them by themselves.
+    pub(crate) fn sections(&self) -> &[Section] {
+        &self.sections
     }
 
     /// The coefficients, one `[b0, b1, b2, 1, a1, a2]` per section as SciPy prints them.

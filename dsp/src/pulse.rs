@@ -68,7 +68,7 @@ impl PulseDetector {
             delay: rate.count(lowpass.group_delay(2.0, hz)).0,
             lowpass,
             offset: None,
-            crests: Crests::new(count(REACH_SECONDS)),
+            crests: Crests::new(count(REACH_SECONDS), 1),
             ring: vec![f32::NAN; kept.next_power_of_two()],
             n_rise: count(RISE_SECONDS) as u64,
             next: 0,
@@ -113,7 +113,9 @@ impl PulseDetector {
                 self.ring[slot] = value;
             }
             let rise = self.rise(at);
-            if let Some(crest) = self.crests.push(at, rise) {
+            let mut crest = None;
+            self.crests.push(at, &[rise], |found| crest = Some(found));
+            if let Some(crest) = crest {
                 self.decide(crest, onsets);
             }
         }

@@ -27,7 +27,7 @@ pub use network::Networks;
 
 use crate::Error;
 use crate::config::Mains;
-use crate::crest::{Crest, Crests};
+use crate::crest::{Crest, Crests, keep, slot};
 use crate::envelope::Envelope;
 use context::{CONTEXT_SECONDS, Context, Entry, N_CONTEXT};
 use network::PLAIN;
@@ -61,6 +61,13 @@ const KEPT_SECONDS: f64 = 0.6;
 pub(crate) const APART_SECONDS: f64 = 0.18;
 /// The R peak of a candidate less likely than this is not looked for.
 const HOPELESS: f32 = -5.0;
+/// Samples taken in at once.
+const BITE: usize = 64;
+
+/// Samples of the decimated lead from one end of a bend to the other, at most.
+const MOST_BENT: usize = 16;
+/// Sharper bends, mV, are no ECG.
+const MOST_SHARP: f32 = 1e6;
 
 /// A place where a beat may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,11 +113,17 @@ pub struct Qrs {
     /// How sharply the lead bends, at the same places.
     bends: Vec<f32>,
     /// Samples from one end of a bend to its middle.
-    bend_half: u64,
-    bend: f32,
+    bend_half: usize,
+    /// Bends since the last of these places.
+    bend_sum: f32,
+    /// The last samples of the decimated lead.
+    recent: [f32; MOST_BENT],
     stride: u64,
+    /// Room to work in.
+    lead: Vec<f32>,
     sums: Vec<f32>,
     inputs: Vec<f32>,
+    peak: Peak,
     last_peak: Option<u64>,
 }
 
@@ -150,14 +163,16 @@ impl Qrs {
         };
         let reach = usize::try_from(samples(REACH_SECONDS * inner_rate)).unwrap_or(1);
         let stride = samples(inner_rate / 125.0).max(1);
-        let inner_kept = sight::BEFORE_SECONDS + LOOK_AHEAD_SECONDS + 0.12;
-        let sparse_kept = sight::ENVELOPE_SECONDS + LOOK_AHEAD_SECONDS + 0.05;
+        let bite = BITE as f64 / inner_rate;
+        let inner_kept = sight::BEFORE_SECONDS + LOOK_AHEAD_SECONDS + 0.12 + bite;
+        let sparse_kept = sight::ENVELOPE_SECONDS + LOOK_AHEAD_SECONDS + 0.05 + bite;
+        let bends_kept = sparse_kept + envelope.delay();
         Ok(Self {
             rate: hz,
             inner_rate,
             delay: envelope.delay() * hz - (decimation - 1) as f64 / 2.0,
             envelope,
-            crests: Crests::new(reach),
+            crests: Crests::new(reach, BITE),
             networks,
             thorough: false,
             context: Context::new(inner_rate),
@@ -167,15 +182,18 @@ impl Qrs {
             sum: 0.0,
             n_sum: 0,
             next: 0,
-            ring: vec![f32::NAN; room(KEPT_SECONDS, hz)],
+            ring: vec![f32::NAN; room(KEPT_SECONDS + BITE as f64 / hz, hz)],
             inner: vec![f32::NAN; room(inner_kept, inner_rate)],
             sparse: vec![0.0; room(sparse_kept, inner_rate / stride as f64)],
-            bends: vec![0.0; room(sparse_kept, inner_rate / stride as f64)],
-            bend_half: samples(sight::BEND_SECONDS * inner_rate).max(1),
-            bend: 0.0,
+            bends: vec![0.0; room(bends_kept, inner_rate / stride as f64)],
+            bend_half: index(samples(sight::BEND_SECONDS * inner_rate)).clamp(1, MOST_BENT / 2),
+            bend_sum: 0.0,
+            recent: [f32::NAN; MOST_BENT],
             stride,
+            lead: Vec::with_capacity(room(inner_kept, inner_rate)),
             sums: Vec::with_capacity(room(inner_kept, inner_rate)),
             inputs: vec![0.0; N_SIGHT + N_CONTEXT],
+            peak: Peak::new(hz),
             last_peak: None,
         })
     }
@@ -201,7 +219,8 @@ impl Qrs {
         self.inner.fill(f32::NAN);
         self.sparse.fill(0.0);
         self.bends.fill(0.0);
-        self.bend = 0.0;
+        self.bend_sum = 0.0;
+        self.recent.fill(f32::NAN);
         self.last_peak = None;
     }
 
@@ -237,28 +256,14 @@ impl Qrs {
         off: bool,
         mut found: impl FnMut(Candidate, &[f32]),
     ) {
-        for sample in samples {
-            let good = !off && sample.is_finite();
-            let value = if good { *sample } else { f32::NAN };
-            let slot = slot(self.next, &self.ring);
-            self.ring[slot] = value;
-            let phase = self.next % self.decimation;
-            if phase == 0 {
-                self.sum = 0.0;
-                self.n_sum = 0;
-            }
-            self.sum += value;
-            self.n_sum += 1;
-            self.next += 1;
-            if phase + 1 == self.decimation && self.n_sum == self.decimation {
-                let mean = self.sum / self.decimation as f32;
-                let index = (self.next - 1) / self.decimation;
-                let value = (!mean.is_nan()).then_some(mean);
-                let envelope = self.envelope.push(index, value);
-                self.step(index, mean, envelope);
-                if let Some(candidate) = self.due(index) {
-                    found(candidate, &self.inputs);
-                }
+        for bite in samples.chunks(BITE) {
+            let mut means = [0.0; BITE];
+            let (first, n) = self.take(bite, off, &mut means);
+            let mut envelope = [0.0; BITE];
+            self.envelope.push(first, &means[..n], &mut envelope[..n]);
+            self.follow(first, &means[..n], &envelope[..n]);
+            while let Some(candidate) = self.due(first + n as u64) {
+                found(candidate, &self.inputs);
             }
         }
     }
@@ -266,41 +271,110 @@ impl Qrs {
     /// As [`finish`](Self::finish), for candidates.
     pub fn finish_candidates(&mut self, mut found: impl FnMut(Candidate, &[f32])) {
         let end = self.next / self.decimation;
-        for index in end..=end + self.look_ahead {
-            self.step(index, f32::NAN, 0.0);
+        let (mut next, last) = (end, end + self.look_ahead);
+        while next <= last {
+            let n = usize::try_from(last + 1 - next).map_or(BITE, |n| n.min(BITE));
+            self.follow(next, &[f32::NAN; BITE][..n], &[0.0; BITE][..n]);
+            next += n as u64;
         }
-        for index in end..=end + 2 * self.look_ahead {
-            if let Some(candidate) = self.due(index) {
-                found(candidate, &self.inputs);
+        while let Some(candidate) = self.due(u64::MAX) {
+            found(candidate, &self.inputs);
+        }
+    }
+
+    /// Takes in at most [`BITE`] samples and puts the decimated lead into `means`: the index of the first of
+    /// them, and how many.
+    fn take(&mut self, samples: &[f32], off: bool, means: &mut [f32; BITE]) -> (u64, usize) {
+        let mut clean = [f32::NAN; BITE];
+        let clean = &mut clean[..samples.len()];
+        if !off {
+            for (clean, sample) in clean.iter_mut().zip(samples) {
+                *clean = if sample.is_finite() {
+                    *sample
+                } else {
+                    f32::NAN
+                };
+            }
+        }
+        keep(&mut self.ring, self.next, clean);
+        let at = self.next;
+        self.next += samples.len() as u64;
+        if self.decimation == 1 {
+            means[..clean.len()].copy_from_slice(clean);
+            return (at, clean.len());
+        }
+        let mut phase = at % self.decimation;
+        // One that was begun counts if all of it has been seen.
+        let begun = phase > 0 && self.n_sum == phase;
+        let first = at / self.decimation + u64::from(phase > 0 && !begun);
+        let mut n = 0;
+        for value in clean {
+            if phase == 0 {
+                self.sum = 0.0;
+                self.n_sum = 0;
+            }
+            self.sum += *value;
+            self.n_sum += 1;
+            phase += 1;
+            if phase == self.decimation {
+                phase = 0;
+                if self.n_sum == self.decimation {
+                    means[n] = self.sum / self.decimation as f32;
+                    n += 1;
+                }
+            }
+        }
+        (first, n)
+    }
+
+    /// Notes the next samples, at most [`BITE`], of the decimated lead, NaN where the electrode is off, and of its
+    /// envelope, and the crests that these complete.
+    fn follow(&mut self, first: u64, means: &[f32], envelope: &[f32]) {
+        keep(&mut self.inner, first, means);
+        let skipped = (self.stride - first % self.stride) % self.stride;
+        let sparse = envelope.iter().skip(index(skipped));
+        let sparse = sparse.step_by(index(self.stride));
+        for (at, value) in (first.div_ceil(self.stride)..).zip(sparse) {
+            let sparse = slot(at, &self.sparse);
+            self.sparse[sparse] = *value;
+        }
+        self.bend(first, means);
+        let waiting = &mut self.waiting;
+        self.crests.push(first, envelope, |crest| {
+            if crest.height >= FLOOR {
+                waiting.push(crest);
+            }
+        });
+    }
+
+    /// Notes how sharply the lead bends at the next samples, at most [`BITE`], of the decimated lead.
+    fn bend(&mut self, first: u64, means: &[f32]) {
+        let (mut near, half) = ([0.0; MOST_BENT + BITE], self.bend_half);
+        let near = &mut near[..MOST_BENT + means.len()];
+        near[..MOST_BENT].copy_from_slice(&self.recent);
+        near[MOST_BENT..].copy_from_slice(means);
+        self.recent.copy_from_slice(&near[means.len()..]);
+        let mut bends = [0.0; BITE];
+        let middles = &near[MOST_BENT - half..];
+        let begins = &near[MOST_BENT - 2 * half..];
+        for (((bend, end), middle), begin) in bends.iter_mut().zip(means).zip(middles).zip(begins) {
+            let value = (end - 2.0 * middle + begin).abs();
+            // NaN, where the electrode is off, is no bend.
+            *bend = if value < MOST_SHARP { value } else { 0.0 };
+        }
+        for (at, bend) in (first..).zip(&bends[..means.len()]) {
+            self.bend_sum += bend;
+            if at.is_multiple_of(self.stride) {
+                let sparse = slot(at / self.stride, &self.bends);
+                self.bends[sparse] = std::mem::take(&mut self.bend_sum);
             }
         }
     }
 
-    /// One sample of the decimated lead and of its envelope; NaN where the electrode is off.
-    #[inline]
-    fn step(&mut self, index: u64, mean: f32, envelope: f32) {
-        let inner = slot(index, &self.inner);
-        self.inner[inner] = mean;
-        let back = |n: u64| self.inner[slot(index.wrapping_sub(n), &self.inner)];
-        let bend = (mean - 2.0 * back(self.bend_half) + back(2 * self.bend_half)).abs();
-        self.bend += if bend.is_finite() { bend.min(1e6) } else { 0.0 };
-        if index.is_multiple_of(self.stride) {
-            let sparse = slot(index / self.stride, &self.sparse);
-            self.sparse[sparse] = envelope;
-            self.bends[sparse] = std::mem::take(&mut self.bend);
-        }
-        if let Some(crest) = self.crests.push(index, envelope)
-            && crest.height >= FLOOR
-        {
-            self.waiting.push(crest);
-        }
-    }
-
-    /// The candidate whose time has come at `index`.
-    #[inline]
-    fn due(&mut self, index: u64) -> Option<Candidate> {
+    /// The next candidate whose time has come before `end`.
+    fn due(&mut self, end: u64) -> Option<Candidate> {
         let crest = *self.waiting.first()?;
-        if index < crest.at + self.look_ahead {
+        if end <= crest.at + self.look_ahead {
             return None;
         }
         self.waiting.remove(0);
@@ -328,7 +402,7 @@ impl Qrs {
         let middle = self.middle(crest);
         let mut r_peak = middle;
         if log_odds > HOPELESS {
-            match self.r_peak(middle) {
+            match self.peak.find(middle, &self.ring, self.next) {
                 Some(peak) => r_peak = peak,
                 None => log_odds = f32::NEG_INFINITY,
             }
@@ -356,10 +430,9 @@ impl Qrs {
         let middle = crest.at as f64 - self.delay / self.decimation as f64;
         let low = samples(middle - sight::BEFORE_SECONDS * self.inner_rate);
         let high = samples(middle + sight::AFTER_SECONDS * self.inner_rate);
-        let inner = &self.inner;
-        let lead = (low..=high).map(|at| inner[slot(at, inner)]);
+        read(&self.inner, low, high, &mut self.lead);
         sight::form(
-            lead,
+            self.lead.iter().copied(),
             middle - low as f64,
             self.inner_rate,
             &mut self.sums,
@@ -369,8 +442,8 @@ impl Qrs {
 
         for (k, out) in envelope.iter_mut().enumerate() {
             let at = crest.at as f64 + sight::envelope_offset(k) * self.inner_rate;
-            let at = (at / self.stride as f64).round();
-            let value = if at < 0.0 {
+            let at = at / self.stride as f64;
+            let value = if at <= -0.5 {
                 0.0
             } else {
                 self.sparse[slot(samples(at), &self.sparse)]
@@ -397,63 +470,20 @@ impl Qrs {
         }
     }
 
-    /// The extremum of the lead near the crest: smoothed over 20 ms against noise, measured from the straight
-    /// line under the complex. `None` where there are no good samples.
-    fn r_peak(&self, centre: u64) -> Option<u64> {
-        let reach = samples(R_SECONDS * self.rate);
-        let rim = samples(0.05 * self.rate);
-        let half = samples(0.008 * self.rate);
-        let oldest = self.next.saturating_sub(self.ring.len() as u64);
-        let mean = |from: u64, to: u64| {
-            let (mut sum, mut n) = (0.0, 0);
-            for at in from.max(oldest)..to.min(self.next) {
-                let value = self.ring[slot(at, &self.ring)];
-                if !value.is_nan() {
-                    sum += value;
-                    n += 1;
-                }
-            }
-            (n > 0).then(|| sum / n as f32)
-        };
-        let (low, high) = (centre.saturating_sub(reach), centre + reach);
-        let before = mean(low.saturating_sub(rim), low);
-        let after = mean(high, high + rim);
-        let (before, after) = match (before, after) {
-            (Some(before), Some(after)) => (before, after),
-            (Some(only), None) | (None, Some(only)) => (only, only),
-            (None, None) => return None,
-        };
-        let mut best: Option<(f32, u64)> = None;
-        for at in low.max(oldest)..high.min(self.next) {
-            if self.ring[slot(at, &self.ring)].is_nan() {
-                continue;
-            }
-            let along = (at - low) as f32 / (2 * reach).max(1) as f32;
-            let Some(value) = mean(at.saturating_sub(half), at + half + 1) else {
-                continue;
-            };
-            let height = value - before - (after - before) * along;
-            // R before S or Q where they are much alike, so that the peak does not hop.
-            let height = if height > 0.0 { 1.25 * height } else { -height };
-            if best.is_none_or(|(most, _)| height > most) {
-                best = Some((height, at));
-            }
-        }
-        best.map(|(_, at)| at)
-    }
-
     pub(crate) fn heap_bytes(&self) -> usize {
         let floats = [
             &self.ring,
             &self.inner,
             &self.sparse,
             &self.bends,
+            &self.lead,
             &self.sums,
             &self.inputs,
         ];
         self.envelope.heap_bytes()
             + self.crests.heap_bytes()
             + self.context.heap_bytes()
+            + self.peak.heap_bytes()
             + self.waiting.capacity() * size_of::<Crest>()
             + floats
                 .map(|row| row.capacity() * size_of::<f32>())
@@ -472,10 +502,136 @@ fn beat(candidate: Candidate, apart: u64, last: &mut Option<u64>) -> Option<Samp
     })
 }
 
-/// Where a ring keeps an index.
-#[inline]
-fn slot(at: u64, ring: &[f32]) -> usize {
-    usize::try_from(at & (ring.len() as u64 - 1)).unwrap_or(0)
+/// Looks for the R peak of a complex: the extremum of the lead near its middle, smoothed over 20 ms against
+/// noise, measured from the straight line under the complex.
+#[derive(Debug)]
+struct Peak {
+    /// Samples that are looked at to either side of the middle.
+    reach: usize,
+    /// Beyond them, those that the line is drawn through.
+    rim: usize,
+    /// Samples are smoothed over so many to either side, no more than the rim.
+    half: usize,
+    /// How far along the line each of those looked at is, from 0 to 1.
+    along: Vec<f32>,
+    /// The samples with their rims, zero where there is none; and whether there is one, as 1 or 0.
+    values: Vec<f32>,
+    there: Vec<f32>,
+    /// Sums over those around each that is looked at.
+    sums: Vec<f32>,
+    counts: Vec<f32>,
+}
+
+impl Peak {
+    fn new(hz: f64) -> Self {
+        let count = |seconds: f64| index(samples(seconds * hz));
+        let (reach, rim) = (count(R_SECONDS), count(0.05));
+        let n = 2 * reach;
+        Self {
+            reach,
+            rim,
+            half: count(0.008),
+            along: (0..n).map(|k| k as f32 / n.max(1) as f32).collect(),
+            values: vec![0.0; n + 2 * rim],
+            there: vec![0.0; n + 2 * rim],
+            sums: vec![0.0; n],
+            counts: vec![0.0; n],
+        }
+    }
+
+    /// The index of the R peak; `None` where there are no good samples. `ring` holds the samples before `next`.
+    fn find(&mut self, middle: u64, ring: &[f32], next: u64) -> Option<u64> {
+        // Nothing is before the first sample of a record.
+        let cut = self.reach.saturating_sub(index(middle));
+        let n = 2 * self.reach - cut;
+        let low = middle - (self.reach - cut) as u64;
+        self.read(low, n, ring, next);
+        let mean = |from: usize| {
+            let rim = from..from + self.rim;
+            let count = self.there[rim.clone()].iter().sum::<f32>();
+            (count > 0.0).then(|| self.values[rim].iter().sum::<f32>() / count)
+        };
+        let (before, after) = match (mean(0), mean(self.rim + n)) {
+            (Some(before), Some(after)) => (before, after),
+            (Some(only), None) | (None, Some(only)) => (only, only),
+            (None, None) => return None,
+        };
+        self.smooth(n);
+        let (heights, counts) = (&mut self.sums[..n], &self.counts[..n]);
+        for ((height, count), along) in heights.iter_mut().zip(counts).zip(&self.along) {
+            let value = *height / count - before - (after - before) * along;
+            // R before S or Q where they are much alike, so that the peak does not hop.
+            *height = if value > 0.0 { 1.25 * value } else { -value };
+        }
+        let mut best: Option<(f32, usize)> = None;
+        let there = &self.there[self.rim..];
+        for (k, (height, there)) in heights.iter().zip(there).enumerate() {
+            if *there > 0.0 && best.is_none_or(|(most, _)| *height > most) {
+                best = Some((*height, k));
+            }
+        }
+        best.map(|(_, k)| low + k as u64)
+    }
+
+    /// Takes `n` samples from `low` on and the rims beside them out of the ring.
+    fn read(&mut self, low: u64, n: usize, ring: &[f32], next: u64) {
+        let (values, there) = (&mut self.values, &mut self.there);
+        values.fill(0.0);
+        there.fill(0.0);
+        let rim = self.rim as u64;
+        let oldest = next.saturating_sub(ring.len() as u64);
+        let from = low.saturating_sub(rim).max(oldest);
+        let until = (low + n as u64 + rim).min(next);
+        let skipped = index((from + rim).saturating_sub(low));
+        let pairs = values.iter_mut().zip(there).skip(skipped);
+        for (at, (value, there)) in (from..until).zip(pairs) {
+            let sample = ring[slot(at, ring)];
+            if !sample.is_nan() {
+                (*value, *there) = (sample, 1.0);
+            }
+        }
+    }
+
+    /// Adds up what is around each of the `n` samples, each sum in the order of time.
+    fn smooth(&mut self, n: usize) {
+        let (sums, counts) = (&mut self.sums[..n], &mut self.counts[..n]);
+        sums.fill(0.0);
+        counts.fill(0.0);
+        for from in self.rim - self.half..=self.rim + self.half {
+            for (sum, value) in sums.iter_mut().zip(&self.values[from..]) {
+                *sum += value;
+            }
+            for (count, there) in counts.iter_mut().zip(&self.there[from..]) {
+                *count += there;
+            }
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let floats = [
+            &self.along,
+            &self.values,
+            &self.there,
+            &self.sums,
+            &self.counts,
+        ];
+        floats.map(Vec::capacity).iter().sum::<usize>() * size_of::<f32>()
+    }
+}
+
+/// Fills `out` with what a ring holds from index `low` to `high`.
+fn read(ring: &[f32], low: u64, high: u64, out: &mut Vec<f32>) {
+    let from = slot(low, ring);
+    let n = index(high + 1 - low).min(ring.len());
+    let early = n.min(ring.len() - from);
+    out.clear();
+    out.extend_from_slice(&ring[from..from + early]);
+    out.extend_from_slice(&ring[..n - early]);
+}
+
+/// A count as an index.
+fn index(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// The nearest count; zero for a negative one.
@@ -485,7 +641,11 @@ fn slot(at: u64, ring: &[f32]) -> usize {
     reason = "float to integer casts saturate, which is what a count wants"
 )]
 fn samples(value: f64) -> u64 {
-    value.round() as u64
+    // What `round` does, without a call.
+    let whole = value as i64;
+    whole
+        .saturating_add(i64::from(value - whole as f64 >= 0.5))
+        .max(0) as u64
 }
 
 #[cfg(test)]
@@ -545,7 +705,45 @@ mod tests {
         }
     }
 
+    /// [`Peak::find`] sample by sample; `lead` begins at index zero.
+    fn slow_peak(lead: &[f32], middle: u64, hz: f64) -> Option<u64> {
+        let count = |seconds: f64| samples(seconds * hz);
+        let (reach, rim, half) = (count(R_SECONDS), count(0.05), count(0.008));
+        let at = |at: u64| lead.get(index(at)).copied().filter(|v| !v.is_nan());
+        let mean = |from: u64, to: u64| {
+            let there: Vec<f32> = (from..to).filter_map(at).collect();
+            (!there.is_empty()).then(|| there.iter().sum::<f32>() / there.len() as f32)
+        };
+        let (low, high) = (middle.saturating_sub(reach), middle + reach);
+        let before = mean(low.saturating_sub(rim), low);
+        let after = mean(high, high + rim);
+        let (before, after) = (before.or(after)?, after.or(before)?);
+        let mut best: Option<(f32, u64)> = None;
+        for k in (low..high).filter(|k| at(*k).is_some()) {
+            let along = (k - low) as f32 / (2 * reach) as f32;
+            let value = mean(k.saturating_sub(half), k + half + 1).unwrap();
+            let value = value - before - (after - before) * along;
+            let height = if value > 0.0 { 1.25 * value } else { -value };
+            if best.is_none_or(|(most, _)| height > most) {
+                best = Some((height, k));
+            }
+        }
+        best.map(|(_, at)| at)
+    }
+
     proptest! {
+        #[test]
+        fn an_r_peak_is_what_a_slow_search_finds(
+            values in prop::collection::vec(prop_oneof![4 => -5.0f32..5.0, 1 => Just(f32::NAN)], 1..250),
+            middle in 0u64..250,
+            hz in prop::sample::select(vec![100.0, 250.0, 360.0]),
+        ) {
+            let mut ring = vec![f32::NAN; 256];
+            keep(&mut ring, 0, &values);
+            let found = Peak::new(hz).find(middle, &ring, values.len() as u64);
+            prop_assert_eq!(found, slow_peak(&values, middle, hz));
+        }
+
         #[test]
         fn any_finite_input_has_finite_odds(
             values in prop::collection::vec(prop_oneof![
