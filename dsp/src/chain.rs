@@ -399,7 +399,6 @@ impl Chain {
         vec![
             ("chain", size_of::<Self>() + small + held),
             ("detectors", paths(|path| path.detector.heap_bytes())),
-            ("quality", paths(|path| path.quality.heap_bytes())),
             ("resampling plans", self.plans.iter().map(plan).sum()),
             ("resamplers", paths(|path| path.resampler.heap_bytes())),
             ("baselines", paths(|path| path.baseline.heap_bytes())),

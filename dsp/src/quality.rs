@@ -6,10 +6,11 @@
 //! does not move; it sticks to a limit; noise outweighs it. Flat is a fact about the signal, not
 //! about the patient: whether it is a dead input or a heart that stands still is for others to say.
 
+use biquad::Biquad as _;
 use ecg::{Quality, QualityReason, SampleIndex, SampleRate, SignalKind};
 
 use crate::Error;
-use crate::filter::Cascade;
+use crate::filter::{Cascade, Section};
 
 /// An ECG that moves no more than this within a second is flat, mV.
 const FLAT_MV: f32 = 0.015;
@@ -41,7 +42,7 @@ pub struct QualityMeter {
     signal: SignalKind,
     rate: SampleRate,
     base: SampleRate,
-    noise: Cascade,
+    noise: Section,
     /// The noise filter starts at zero.
     offset: Option<f64>,
     /// Samples after which a limit is a limit.
@@ -69,14 +70,7 @@ pub struct QualityMeter {
 struct Tally {
     n: usize,
     off: bool,
-    low: f32,
-    high: f32,
-    /// Samples on end equal to the last one.
-    run: usize,
-    last: f32,
-    /// The longest such run at the lowest and at the highest value.
-    low_run: usize,
-    high_run: usize,
+    limits: Limits,
     /// By part: the sums of the samples and of the noise.
     sums: [f64; PARTS],
     noise: [f64; PARTS],
@@ -91,12 +85,32 @@ struct Tally {
     jump: f32,
 }
 
-impl Tally {
+/// The lowest and the highest sample, and how long the signal stayed there.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limits {
+    low: f32,
+    high: f32,
+    /// Samples on end equal to the last one.
+    run: usize,
+    last: f32,
+    /// The longest such run at the lowest and at the highest value.
+    low_run: usize,
+    high_run: usize,
+}
+
+impl Limits {
+    /// Before the first sample, `value`.
+    fn at(value: f32) -> Self {
+        Self {
+            low: value,
+            high: value,
+            last: value,
+            ..Self::default()
+        }
+    }
+
     #[inline]
     fn push(&mut self, value: f32) {
-        if self.n == 0 {
-            (self.low, self.high, self.last) = (value, value, value);
-        }
         #[expect(
             clippy::float_cmp,
             reason = "a converter at its limit repeats itself exactly"
@@ -104,19 +118,18 @@ impl Tally {
         let same = value == self.last;
         self.run = if same { self.run + 1 } else { 1 };
         self.last = value;
-        self.n += 1;
-        if value < self.low {
-            (self.low, self.low_run) = (value, 1);
-        } else if value <= self.low {
-            self.low_run = self.low_run.max(self.run);
+        if value <= self.low {
+            let longest = if value < self.low { 0 } else { self.low_run };
+            (self.low, self.low_run) = (value, longest.max(self.run));
         }
-        if value > self.high {
-            (self.high, self.high_run) = (value, 1);
-        } else if value >= self.high {
-            self.high_run = self.high_run.max(self.run);
+        if value >= self.high {
+            let longest = if value > self.high { 0 } else { self.high_run };
+            (self.high, self.high_run) = (value, longest.max(self.run));
         }
     }
+}
 
+impl Tally {
     /// A step ends here.
     fn step(&mut self, value: f32) {
         if let Some(from) = self.from {
@@ -152,7 +165,7 @@ impl QualityMeter {
             signal,
             rate,
             base,
-            noise: Cascade::highpass(2, f64::min(corner, 0.4 * hz), hz)?,
+            noise: Cascade::highpass(2, f64::min(corner, 0.4 * hz), hz)?.sections()[0],
             offset: None,
             stuck: stuck.max(4),
             step: rate.count(STEP_SECONDS).0.max(1),
@@ -173,7 +186,7 @@ impl QualityMeter {
 
     /// Begins a new segment at `start`, an index at this signal's rate.
     pub fn reset(&mut self, start: SampleIndex) {
-        self.noise.reset();
+        self.noise.reset_state();
         self.offset = None;
         self.next = start.0;
         self.second = second_of(start.0, self.rate);
@@ -201,30 +214,73 @@ impl QualityMeter {
 
     /// Takes samples in and hands on what is known of each second that they complete.
     pub fn push(&mut self, samples: &[f32], off: bool, mut judged: impl FnMut(Quality)) {
-        for sample in samples {
-            if self.next == self.step_end {
-                self.step_end += self.step;
-                self.tally.step(*sample);
-            }
-            if off || !sample.is_finite() {
-                self.tally.off = true;
-                self.offset = None;
+        let mut rest = samples;
+        while !rest.is_empty() {
+            let left = self.part_end.saturating_sub(self.next).max(1);
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            let (piece, later) = rest.split_at(left.min(rest.len()));
+            rest = later;
+            self.steps(piece);
+            // Not `all`, which stops at the first: all at once is faster.
+            if !off
+                && piece
+                    .iter()
+                    .fold(true, |all, sample| all & sample.is_finite())
+            {
+                self.take(piece);
             } else {
-                let value = f64::from(*sample);
-                if self.offset.is_none() {
-                    self.noise.reset();
+                for sample in piece {
+                    if off || !sample.is_finite() {
+                        self.tally.off = true;
+                        self.offset = None;
+                    } else {
+                        self.take(std::slice::from_ref(sample));
+                    }
                 }
-                let offset = *self.offset.get_or_insert(value);
-                self.tally.part_noise += self.noise.push(value - offset).abs();
-                self.tally.part_sum += value;
-                self.tally.part_n += 1;
-                self.tally.push(*sample);
             }
-            self.next += 1;
+            self.next += piece.len() as u64;
             if self.next == self.part_end {
                 self.turn(&mut judged);
             }
         }
+    }
+
+    /// Takes the steps that end within a piece.
+    fn steps(&mut self, piece: &[f32]) {
+        let end = self.next + piece.len() as u64;
+        let first = usize::try_from(self.step_end - self.next).unwrap_or(usize::MAX);
+        let step = usize::try_from(self.step).unwrap_or(usize::MAX);
+        for sample in piece.iter().skip(first).step_by(step) {
+            self.tally.step(*sample);
+        }
+        while self.step_end < end {
+            self.step_end += self.step;
+        }
+    }
+
+    /// Takes in samples of one part, all finite.
+    fn take(&mut self, piece: &[f32]) {
+        if self.offset.is_none() {
+            self.noise.reset_state();
+        }
+        let offset = *self.offset.get_or_insert(f64::from(piece[0]));
+        let tally = &mut self.tally;
+        if tally.n == 0 {
+            tally.limits = Limits::at(piece[0]);
+        }
+        tally.n += piece.len();
+        tally.part_n += piece.len();
+        // Copies that live in registers.
+        let (mut noise, mut limits) = (self.noise, tally.limits);
+        let (mut sum, mut size) = (tally.part_sum, tally.part_noise);
+        for sample in piece {
+            let value = f64::from(*sample);
+            size += noise.run(value - offset).abs();
+            sum += value;
+            limits.push(*sample);
+        }
+        (self.noise, tally.limits) = (noise, limits);
+        (tally.part_sum, tally.part_noise) = (sum, size);
     }
 
     /// A part of a second is complete, and with the last one the second.
@@ -262,11 +318,11 @@ impl QualityMeter {
 
     #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
     fn verdict(&self) -> (f32, QualityReason) {
-        let tally = &self.tally;
+        let (tally, limits) = (&self.tally, &self.tally.limits);
         if tally.off {
             return (0.0, QualityReason::LeadOff);
         }
-        let range = tally.high - tally.low;
+        let range = limits.high - limits.low;
         let n = tally.n.max(1) as f64;
         let mean = (tally.sums.iter().sum::<f64>() / n) as f32;
         let noise = self.features.noise_mv;
@@ -280,8 +336,8 @@ impl QualityMeter {
             return (0.0, QualityReason::Flat);
         }
         let stuck = if ppg { 3 * self.stuck } else { self.stuck };
-        let at_limit = (tally.high_run >= stuck && tally.high - mean > limit)
-            || (tally.low_run >= stuck && mean - tally.low > limit);
+        let at_limit = (limits.high_run >= stuck && limits.high - mean > limit)
+            || (limits.low_run >= stuck && mean - limits.low > limit);
         if at_limit {
             return (0.0, QualityReason::Saturated);
         }
@@ -295,10 +351,6 @@ impl QualityMeter {
         } else {
             (score, QualityReason::Good)
         }
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.noise.heap_bytes()
     }
 }
 
@@ -332,7 +384,7 @@ impl Features {
         let mut means = tally.means.map(|mean| mean as f32);
         means.sort_by(f32::total_cmp);
         let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
-        let range = tally.high - tally.low;
+        let range = tally.limits.high - tally.limits.low;
         let excess = |value: f32, least: f32| (value / least).clamp(1.0, 1e6).ln();
         Self {
             noise_mv: mean(&noise),
