@@ -10,6 +10,8 @@ use ecg::{SampleIndex, SampleRate};
 
 /// Half the span of the weighted mean in seconds.
 const HALF_SECONDS: f64 = 0.92;
+/// Nodes computed side by side, at most.
+const BATCH: usize = 16;
 
 /// Removes the baseline of one signal at the window rate.
 #[derive(Debug)]
@@ -20,9 +22,11 @@ pub struct Baseline {
     fine: Vec<f32>,
     /// Weights of the nodes around a node.
     coarse: Vec<f32>,
+    /// How far along from a node to the next each sample is, from 0 to 1.
+    along: Vec<f32>,
     /// Samples from the first one still needed: `spacing` before the node next to be drawn from.
     recent: Vec<f32>,
-    /// The last nodes, as many as `coarse`.
+    /// The last nodes, as many as `coarse`, and room for those to come.
     nodes: Vec<f32>,
     /// Samples of this segment, with those that repeat the first one to fill up to a node.
     seen: usize,
@@ -45,8 +49,9 @@ impl Baseline {
             spacing,
             fine: hann(spacing),
             coarse: hann(reach + 1),
-            recent: Vec::with_capacity((reach + 4) * spacing),
-            nodes: Vec::with_capacity(2 * reach + 2),
+            along: (0..spacing).map(|k| k as f32 / spacing as f32).collect(),
+            recent: Vec::with_capacity((reach + 4 + BATCH) * spacing),
+            nodes: vec![0.0; 2 * reach + 1 + BATCH],
             seen: 0,
             padding: 0,
             n_nodes: 0,
@@ -60,7 +65,6 @@ impl Baseline {
     /// Begins a new segment at `start`.
     pub fn reset(&mut self, start: SampleIndex) {
         self.recent.clear();
-        self.nodes.clear();
         self.seen = 0;
         self.padding = usize::try_from(start.0 % self.spacing as u64).unwrap_or(0);
         self.n_nodes = 0;
@@ -79,44 +83,61 @@ impl Baseline {
             return;
         };
         if self.seen == 0 {
-            self.nodes.resize(self.coarse.len(), first);
+            self.nodes.fill(first);
             // Sample `i` of `recent` is at i - spacing from the segment's first node.
             self.recent.resize(self.spacing + self.padding, first);
             self.seen = self.padding;
         }
-        for sample in samples {
-            self.recent.push(*sample);
-            self.seen += 1;
-            if self.seen.is_multiple_of(self.spacing) {
-                self.node(out);
-            }
+        for bite in samples.chunks((BATCH - 1) * self.spacing) {
+            self.recent.extend_from_slice(bite);
+            let before = self.seen / self.spacing;
+            self.seen += bite.len();
+            self.draw(self.seen / self.spacing - before, out);
         }
     }
 
-    /// Computes the node one spacing before the newest sample, and draws to the one that this completes.
-    fn node(&mut self, out: &mut Vec<f32>) {
-        let around = &self.recent[self.recent.len() - self.fine.len()..];
-        self.nodes.remove(0);
-        self.nodes.push(weigh(&self.fine, around));
-        self.n_nodes += 1;
-        let reach = self.coarse.len() / 2;
-        if self.n_nodes <= reach {
-            return;
+    /// Computes the next `n` nodes, the last of them up to two spacings before the newest sample, and draws to
+    /// those that these complete.
+    fn draw(&mut self, n: usize, out: &mut Vec<f32>) {
+        let kept = self.coarse.len();
+        let last = self.recent.len() - self.seen % self.spacing;
+        for (k, node) in self.nodes[kept..][..n].iter_mut().enumerate() {
+            let end = last - (n - 1 - k) * self.spacing;
+            *node = weigh(&self.fine, &self.recent[end - self.fine.len()..end]);
         }
-        let from = self.mean;
-        self.mean = weigh(&self.coarse, &self.nodes);
-        if self.n_nodes == reach + 1 {
-            return;
+        // Each sum in the order of its nodes; all of them side by side.
+        let mut means = [-0.0; BATCH];
+        for (weight, nodes) in self.coarse.iter().zip(self.nodes[1..].windows(BATCH)) {
+            for (mean, node) in means.iter_mut().zip(nodes) {
+                *mean += weight * node;
+            }
         }
-        // The samples from the node before the last to the last.
-        let skip = if self.n_out == 0 { self.padding } else { 0 };
-        let samples = &self.recent[self.spacing..2 * self.spacing];
-        for (k, sample) in samples.iter().enumerate().skip(skip) {
-            let along = k as f32 / self.spacing as f32;
-            out.push(sample - (from + (self.mean - from) * along));
-            self.n_out += 1;
+        let mut drawn = 0;
+        for mean in &means[..n] {
+            self.n_nodes += 1;
+            let reach = kept / 2;
+            if self.n_nodes <= reach {
+                continue;
+            }
+            let from = self.mean;
+            self.mean = *mean;
+            if self.n_nodes == reach + 1 {
+                continue;
+            }
+            // The samples from the node before the last to the last.
+            let skip = if self.n_out == 0 { self.padding } else { 0 };
+            let samples = self.recent[drawn + self.spacing..].iter().zip(&self.along);
+            let level = |along: &f32| from + (mean - from) * along;
+            out.extend(
+                samples
+                    .skip(skip)
+                    .map(|(sample, along)| sample - level(along)),
+            );
+            self.n_out += self.spacing - skip;
+            drawn += self.spacing;
         }
-        self.recent.drain(..self.spacing);
+        self.recent.drain(..drawn);
+        self.nodes.copy_within(n..n + kept, 0);
     }
 
     /// Ends the segment: appends the outputs up to its last sample.
@@ -133,8 +154,14 @@ impl Baseline {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        (self.fine.len() + self.coarse.len() + self.recent.capacity() + self.nodes.capacity())
-            * size_of::<f32>()
+        let rows = [
+            &self.fine,
+            &self.coarse,
+            &self.along,
+            &self.recent,
+            &self.nodes,
+        ];
+        rows.map(Vec::capacity).iter().sum::<usize>() * size_of::<f32>()
     }
 }
 
