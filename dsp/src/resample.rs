@@ -203,7 +203,7 @@ impl Resampler {
     }
 
     #[inline(always)]
-    fn drain_inline(&mut self, end: u64, out: &mut Vec<f32>) {
+    fn drain_inline<S: Simd>(&mut self, simd: S, end: u64, out: &mut Vec<f32>) {
         let plan = &*self.plan;
         while self.whole < end && self.whole + plan.ahead < self.start + self.seen {
             let phase = if plan.phases == plan.per {
@@ -215,7 +215,7 @@ impl Resampler {
             // history[i] is input index start + dropped + i - n_taps.
             let after = self.whole + plan.ahead + 1 - self.start - self.dropped;
             let span = &self.history[index(after)..][..plan.n_taps];
-            out.push(dot(row, span));
+            out.push(dot_with(simd, row, span));
             self.next += 1;
             self.whole += plan.whole_step;
             self.rest += plan.rest_step;
@@ -242,9 +242,25 @@ impl WithSimd for Drain<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        self.resampler.drain_inline(self.end, self.out);
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.resampler.drain_inline(simd, self.end, self.out);
     }
+}
+
+/// [`dot`] in vectors, of up to eight lanes: the same bits.
+#[inline(always)]
+fn dot_with<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let n = 8 / S::F32_LANES;
+    let mut sums = [0f32; 8];
+    let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
+    for k in 0..n {
+        let mut sum = simd.splat_f32s(0.0);
+        for (a, b) in a[k..].iter().step_by(n).zip(b[k..].iter().step_by(n)) {
+            sum = simd.add_f32s(sum, simd.mul_f32s(*a, *b));
+        }
+        S::as_mut_simd_f32s(&mut sums).0[k] = sum;
+    }
+    pairwise(sums)
 }
 
 /// Eight partial sums in a fixed order: fast, and the same bits every time.
@@ -256,6 +272,11 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
             sums[k] += a[k] * b[k];
         }
     }
+    pairwise(sums)
+}
+
+#[inline(always)]
+fn pairwise(sums: [f32; 8]) -> f32 {
     (sums[0] + sums[4]) + (sums[1] + sums[5]) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
 }
 
@@ -384,6 +405,22 @@ mod tests {
         assert!((level(38.0) - 1.0).abs() < 0.06, "{}", level(38.0));
         assert!(level(50.0) < 0.06, "{}", level(50.0));
         assert!(level(60.0) < 0.005, "{}", level(60.0));
+    }
+
+    #[test]
+    fn the_machine_changes_nothing() {
+        struct Dot<'a>(&'a [f32], &'a [f32]);
+        impl WithSimd for Dot<'_> {
+            type Output = f32;
+            fn with_simd<S: Simd>(self, simd: S) -> f32 {
+                dot_with(simd, self.0, self.1)
+            }
+        }
+        let row = |seed: f32| -> Vec<f32> { (0..72).map(|k| (k as f32 * seed).sin()).collect() };
+        let (a, b) = (row(0.7), row(1.3));
+        let expected = dot(&a, &b).to_bits();
+        assert_eq!(Arch::new().dispatch(Dot(&a, &b)).to_bits(), expected);
+        assert_eq!(dot_with(pulp::Scalar, &a, &b).to_bits(), expected);
     }
 
     proptest! {
