@@ -29,6 +29,7 @@ use std::sync::{Arc, LazyLock};
 use ecg::{SampleIndex, SampleRate, SignalKind};
 
 pub use ecg::Wave;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::Error;
 use crate::resample::{self, ResamplePlan, Resampler};
@@ -471,19 +472,34 @@ fn prepare(raw: &[f32; LENGTH], peaks: &[f64]) -> Option<[[f32; LENGTH]; N_INPUT
 
 /// The sum over the Hann window around each sample, with zeros beyond the ends.
 fn hann_sums(samples: &[f32; LENGTH]) -> [f32; LENGTH] {
-    const BLOCK: usize = 16;
     let mut padded = [0.0; LENGTH + 2 * MEAN_HALF];
     padded[MEAN_HALF..][..LENGTH].copy_from_slice(samples);
     let mut out = [0.0; LENGTH];
-    for (k, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-        let near = padded[k * BLOCK..].windows(BLOCK);
-        for (samples, weight) in near.zip(HANN.iter()) {
-            for (sum, sample) in out.iter_mut().zip(samples) {
-                *sum += sample * weight;
+    Arch::new().dispatch(HannSums(&padded, &mut out));
+    out
+}
+
+/// [`hann_sums`], for whatever vectors the machine has; each sum in the order of its samples.
+struct HannSums<'a>(&'a [f32; LENGTH + 2 * MEAN_HALF], &'a mut [f32; LENGTH]);
+
+impl WithSimd for HannSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        const BLOCK: usize = 32;
+        let Self(padded, out) = self;
+        for (k, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            let near = padded[k * BLOCK..].windows(BLOCK);
+            let mut sums = [0.0; BLOCK];
+            for (samples, weight) in near.zip(HANN.iter()) {
+                for (sum, sample) in sums.iter_mut().zip(samples) {
+                    *sum += sample * weight;
+                }
             }
+            *out = sums;
         }
     }
-    out
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const SLACK_SECONDS: f64 = 4.0;
 const LEAST_SECONDS: f64 = class::MEMORY_SECONDS + class::AFTER_SECONDS + 0.6;
 
 /// There is room for one part in so many more, which come before the oldest samples are dropped.
-const SPARE: usize = 8;
+const SPARE: usize = 4;
 
 /// Filtered samples of every signal of a record as they become known, at the window rate.
 #[derive(Debug, Clone, PartialEq)]

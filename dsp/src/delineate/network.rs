@@ -48,6 +48,9 @@ const N: [usize; 4] = [LENGTH, LENGTH / 2, LENGTH / 4, LENGTH / 8];
 /// The spans on the way up that [`READ`] depends on.
 const UP: [Span; 4] = [(READ.start, READ.end), (39, 129), (18, 66), (8, 34)];
 
+/// The span at the bottom that the first of them depends on: two taps of the dilated kernel to either side.
+const BOTTOM: Span = (UP[3].0 - 4, N[3]);
+
 /// From a sample to before another.
 type Span = (usize, usize);
 
@@ -117,7 +120,9 @@ impl<const K: usize, const DILATION: usize, const O: usize> Layer<K, DILATION, O
             while at < span.1 {
                 let mut sums = biases.map(|bias| [simd.splat_f32s(bias); V]);
                 for (row, kernel) in input.iter().zip(kernels) {
+                    // Of a length that the compiler knows, so that it checks no bounds below.
                     let near = &row[BEFORE + at - K / 2 * DILATION..];
+                    let near = &near[..(K - 1) * DILATION + block];
                     for tap in 0..K {
                         let samples = &near[tap * DILATION..][..block];
                         let samples = S::as_simd_f32s(samples).0;
@@ -258,7 +263,7 @@ impl Network {
         halve(&joined2[C[3]..], &mut pooled, N[3]);
         self.down
             .3
-            .run::<_, 1, _>(simd, &pooled, &mut bottom, (0, N[3]));
+            .run::<_, 1, _>(simd, &pooled, &mut bottom, BOTTOM);
 
         let mut risen: [Row3; C[3]] = [[0.0; _]; _];
         self.middle.run::<_, 1, _>(simd, &bottom, &mut risen, UP[3]);
