@@ -1,16 +1,17 @@
 //! What the classifier of beats sees: for `dsp/training/beats.py`.
 //!
 //! `beat_features HZ LEADS < SAMPLES > OUT`: ECG leads one after the other as f32 (little-endian, mV) in; out
-//! come the number of beats (u64), the beats in seconds (f64), then of each beat the features of its rhythm
-//! and, lead by lead, of its shape (f32; NaN where the lead does not show it). The beats are those of the
+//! come the number of beats (u64), the beats in seconds (f64), then of each beat the features of its rhythm, first
+//! next to the whole context, then to what is near, and, lead by lead, of its shape (f32; NaN where the lead does not show it). The beats are those of the
 //! whole chain, the leads its trace.
 //!
-//! `beat_features beats < BEATS > OUT`: beats in seconds (f64) in, the features of the rhythm of each out.
+//! `beat_features beats < BEATS > OUT`: beats in seconds (f64) in, both sets of features of the rhythm of each out.
 
 use std::error::Error;
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 
-use dsp::class::{Lead, rhythm, shape};
+use dsp::class::{CONTEXT_SECONDS, Lead, Model, NEAR_SECONDS, rhythm, shape};
 use dsp::{Chain, Config, Output};
 use ecg::{Block, Layout, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec};
 
@@ -23,11 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (words, _) = bytes.as_chunks::<8>();
         let beats: Vec<f64> = words.iter().map(|word| f64::from_le_bytes(*word)).collect();
         for k in 0..beats.len() {
-            out.extend(
-                rhythm::features(&beats, k)
-                    .map(f32::to_le_bytes)
-                    .as_flattened(),
-            );
+            rhythms(&beats, k, &mut out);
         }
     } else {
         let n: usize = std::env::args().nth(2).ok_or("no leads")?.parse()?;
@@ -37,6 +34,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     std::io::stdout().write_all(&out)?;
     Ok(())
+}
+
+fn rhythms(beats: &[f64], k: usize, out: &mut Vec<u8>) {
+    for context in [CONTEXT_SECONDS, NEAR_SECONDS] {
+        let row = rhythm::features(beats, k, context);
+        out.extend(row.map(f32::to_le_bytes).as_flattened());
+    }
 }
 
 fn record(samples: &[f32], hz: f64, n: usize, out: &mut Vec<u8>) -> Result<(), Box<dyn Error>> {
@@ -51,7 +55,7 @@ fn record(samples: &[f32], hz: f64, n: usize, out: &mut Vec<u8>) -> Result<(), B
             .map(spec)
             .collect::<Vec<_>>(),
     )?;
-    let mut chain = Chain::new(&layout, &Config::default())?;
+    let mut chain = Chain::with_model(&layout, &Config::default(), Arc::new(Model::silent()))?;
     let per_lead = samples.len() / n;
     let mut outputs = Vec::new();
     for start in (0..per_lead).step_by(360) {
@@ -83,11 +87,7 @@ fn record(samples: &[f32], hz: f64, n: usize, out: &mut Vec<u8>) -> Result<(), B
     out.extend((beats.len() as u64).to_le_bytes());
     out.extend(beats.iter().flat_map(|at| at.to_le_bytes()));
     for k in 0..beats.len() {
-        out.extend(
-            rhythm::features(&beats, k)
-                .map(f32::to_le_bytes)
-                .as_flattened(),
-        );
+        rhythms(&beats, k, out);
         for samples in &traces {
             let lead = Lead {
                 samples,

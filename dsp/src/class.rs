@@ -3,9 +3,10 @@
 //! Takes the beats as they are found and the trace of up to [`MAX_LEADS`] ECG leads (0.5 to 40 Hz,
 //! linear phase); yields the class of each beat, in order, [`AFTER_SECONDS`] after its R peak, or at the end of
 //! the segment. A class depends on the intervals and shapes of the beats of the last [`CONTEXT_SECONDS`]
-//! and on what follows within [`AFTER_SECONDS`]: **neither on how the stream was cut nor on the classes
-//! of other beats**. A beat is judged against what the beats before it in the same lead look like, so
-//! gain and position of electrodes matter little.
+//! and on what follows within [`AFTER_SECONDS`]: **not on how the stream was cut**. A beat is judged
+//! against what the beats before it in the same lead look like, so gain and position of electrodes matter
+//! little; and together with the last two beats where these look like it, because noise seldom makes the same
+//! mistake twice.
 //!
 //! Fusion beats (F) are never told apart from V and N, and paced beats are not recognized.
 //!
@@ -32,8 +33,15 @@ pub const AFTER_SECONDS: f64 = 1.2;
 /// Beats up to this much before a beat matter for its class.
 pub const CONTEXT_SECONDS: f64 = 13.2;
 
+/// Beats that look alike and lie no further apart are judged together.
+pub const VOTE_SECONDS: f64 = 2.0;
+
+/// Whether a beat looks ventricular is judged next to beats up to this much before it, so that a vote of the beats before it
+/// looks back no further than the context.
+pub const NEAR_SECONDS: f64 = CONTEXT_SECONDS - VOTE_SECONDS;
+
 /// The trace must reach this far back from a beat.
-pub(crate) const MEMORY_SECONDS: f64 = CONTEXT_SECONDS + shape::BEFORE_SECONDS + 0.1;
+pub(crate) const MEMORY_SECONDS: f64 = NEAR_SECONDS + shape::BEFORE_SECONDS + 0.1;
 
 /// Leads that are looked at: the first of a record.
 pub const MAX_LEADS: usize = 3;
@@ -52,6 +60,8 @@ pub(crate) struct Classifier {
     beats: VecDeque<SampleIndex>,
     /// How many of them have their class.
     told: usize,
+    /// What speaks for V in these, before the vote; nothing where no lead shows the beat.
+    logits: VecDeque<Option<f32>>,
     /// The beats in seconds, to work on.
     seconds: Vec<f64>,
 }
@@ -67,6 +77,7 @@ impl Classifier {
             context: SampleCount(base.count(CONTEXT_SECONDS).0 + 1),
             beats: VecDeque::with_capacity(128),
             told: 0,
+            logits: VecDeque::with_capacity(128),
             seconds: Vec::with_capacity(128),
         }
     }
@@ -75,6 +86,7 @@ impl Classifier {
     pub(crate) fn reset(&mut self) {
         self.beats.clear();
         self.told = 0;
+        self.logits.clear();
     }
 
     /// The next beat.
@@ -97,6 +109,7 @@ impl Classifier {
             }
             while self.beats[0] < at.before(self.context) {
                 self.beats.pop_front();
+                self.logits.pop_front();
                 self.told -= 1;
             }
             self.seconds.clear();
@@ -106,7 +119,8 @@ impl Classifier {
                 .take_while(|beat| beat.0 <= at.0 + self.after.0);
             self.seconds
                 .extend(known.map(|beat| beat.0 as f64 / self.base.hz()));
-            let class = self.class(leads.clone());
+            let (class, logit) = self.class(leads.clone());
+            self.logits.push_back(logit);
             self.told += 1;
             told(Beat {
                 r_peak: at,
@@ -115,16 +129,28 @@ impl Classifier {
         }
     }
 
-    /// The class of the first beat that has none.
-    fn class<'a>(&self, leads: impl Iterator<Item = Lead<'a>>) -> BeatClass {
-        let rhythm = rhythm::features(&self.seconds, self.told);
+    /// The class of the first beat that has none, and what speaks for V in it alone.
+    fn class<'a>(&self, leads: impl Iterator<Item = Lead<'a>>) -> (BeatClass, Option<f32>) {
+        let k = self.told;
+        let rhythm = rhythm::features(&self.seconds, k, CONTEXT_SECONDS);
+        let near = rhythm::features(&self.seconds, k, NEAR_SECONDS);
         let shapes = leads.take(MAX_LEADS);
-        let shapes = shapes.filter_map(|lead| shape::features(&lead, &self.seconds, self.told));
-        self.model.classify(&rhythm, shapes)
+        let shapes = shapes.filter_map(|lead| shape::features(&lead, &self.seconds, k));
+        let Some(judged) = self.model.judge(&rhythm, &near, shapes) else {
+            return (BeatClass::Q, None);
+        };
+        let before = [1, 2].map(|back| {
+            let other = k.checked_sub(back)?;
+            let close = self.seconds[k] - self.seconds[other] <= VOTE_SECONDS;
+            self.logits[other].filter(|_| close)
+        });
+        let logit = Some(judged.v).filter(|v| v.is_finite());
+        (self.model.class(&judged, before), logit)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
         self.beats.capacity() * size_of::<SampleIndex>()
+            + self.logits.capacity() * size_of::<Option<f32>>()
             + self.seconds.capacity() * size_of::<f64>()
     }
 }

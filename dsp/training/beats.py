@@ -13,9 +13,10 @@ the VitalDB arrhythmia database (beat times and types, no signals). Needs numpy,
    records.
 3. Three forests learn from the intervals of VitalDB: S against N, V against N, and atrial fibrillation against
    other rhythms. Beats of fibrillation, which VitalDB labels S and MIT-BIH labels N, count as N.
-4. A forest and a line learn V against N and S from shape and from what the three forests say; each lead of
-   MIT-BIH is a sample, and each patient counts about alike. S is not fitted to MIT-BIH but for `S_WEIGHTS`
-   and the limits.
+4. A forest and a line learn V against N and S from shape and from what the forest of V says; each lead of
+   MIT-BIH is a sample, and a patient counts with the square root of what it has. S is not fitted to MIT-BIH but for
+   `S_WEIGHTS` and the limits.
+5. A beat that looks like the last or the last but one is judged together with it.
 
 `--cross-validate` leaves one patient out at a time and prints the counts by the rules of EC57 (first five minutes
 not scored), as `einthoven evaluate beats` does. With `--folds` it writes the weights of each fold to
@@ -35,7 +36,7 @@ import wfdb
 from sklearn.linear_model import LogisticRegression
 
 EXAMPLE = "target/release/examples/beat_features"
-N_RHYTHM, N_SHAPE = 24, 43
+N_RHYTHM, N_SHAPE = 24, 44
 PACED = {"102", "104", "107", "217"}
 CLASSES = {
     **dict.fromkeys("NLRej", "N"),
@@ -49,16 +50,24 @@ TOGETHER = {"201": "202", "202": "201"}
 
 RHYTHM = dict(n_estimators=150, learning_rate=0.08, num_leaves=12, min_child_samples=200,
               colsample_bytree=0.5, reg_lambda=20.0)
-LEAD = dict(n_estimators=100, learning_rate=0.06, num_leaves=8, min_child_samples=150,
+LEAD = dict(n_estimators=100, learning_rate=0.06, num_leaves=8, min_child_samples=150, max_bin=63,
             subsample=0.5, subsample_freq=1, colsample_bytree=0.3, reg_lambda=30.0)
 LINE = 0.003  # inverse of the ridge
-# Columns of a row that V is judged by: the rhythm itself would tell the patients of MIT-BIH apart.
-COLUMNS = np.arange(N_RHYTHM, N_RHYTHM + N_SHAPE + 3)
+# Of these beats a patient has its say in full.
+PLENTY = (50, 40, 40)
+# The share of normal beats that are learned from.
+SHARE = 0.25
 P_WAVE = 17
+LAST_FIT, LAST_BUT_ONE_FIT = 10, 43
+# Columns of a row, shape and what the intervals say of V, that V is judged by.
+COLUMNS = np.delete(np.arange(N_SHAPE + 1), LAST_BUT_ONE_FIT)
 # What fibrillation and a usual P wave take from S.
-S_WEIGHTS = (0.5, 1.0)
+S_WEIGHTS = (0.5, 0.5)
+# How well the QRS of two beats must fit for them to be alike, and what the other one weighs then.
+VOTE = (0.9, 0.6)
+VOTE_SECONDS = 2.0
 # Logits above which a beat is S or V.
-LIMITS = (-2.2, -0.65)
+LIMITS = (-2.05, -0.6)
 
 
 # ---- data ----
@@ -92,8 +101,9 @@ def pair(reference, found, window=0.15):
 
 
 class Record:
-    """Features `rhythm` [beat, feature] and `shape` [beat, lead, feature], and a label for each beat: N, S,
-    V, F, Q, O for no beat, X for none in flutter; which count; and how many of each class were missed."""
+    """The `beats` in seconds, features `context` and `near` of their rhythm [beat, feature] and `shape` [beat, lead, feature],
+    and a label for each: N, S, V, F, Q, O for no beat, X for none in flutter; which count; and how many of each
+    class were missed."""
 
     def __init__(self, path, leads):
         self.name = path.stem
@@ -102,9 +112,10 @@ class Record:
         raw = run([str(record.fs), str(len(samples))], np.nan_to_num(samples).tobytes())
         n = int(np.frombuffer(raw[:8], "<u8")[0])
         beats = np.frombuffer(raw[8 : 8 + 8 * n], "<f8")
-        rows = np.frombuffer(raw[8 + 8 * n :], "<f4").reshape(n, N_RHYTHM + len(samples) * N_SHAPE)
-        self.rhythm = rows[:, :N_RHYTHM]
-        self.shape = rows[:, N_RHYTHM:].reshape(n, len(samples), N_SHAPE)
+        rows = np.frombuffer(raw[8 + 8 * n :], "<f4").reshape(n, 2 * N_RHYTHM + len(samples) * N_SHAPE)
+        self.beats = beats
+        self.context, self.near = rows[:, :N_RHYTHM], rows[:, N_RHYTHM : 2 * N_RHYTHM]
+        self.shape = rows[:, 2 * N_RHYTHM :].reshape(n, len(samples), N_SHAPE)
 
         annotation = wfdb.rdann(str(path.with_suffix("")), "atr")
         times = annotation.sample / record.fs
@@ -136,7 +147,7 @@ def run(arguments, data):
 
 
 def vitaldb(folder):
-    """Of the beats of all patients: rhythm features, label (0, 1, 2 for N, S, V or -1), whether the rhythm is
+    """Of the beats of all patients: both sets of rhythm features [beat, set, feature], label (0, 1, 2 for N, S, V or -1), whether the rhythm is
     fibrillation (1, 0 or -1), and the weights for both."""
     rng = np.random.default_rng(0)
     parts = []
@@ -161,7 +172,7 @@ def vitaldb(folder):
         fibrillates = np.where(bad | (rhythm == ""), -1, rhythm == "AFIB/AFL")
         fibrillates[rng.random(len(label)) > 0.3] = -1
         raw = run(["beats"], times.astype("<f8").tobytes())
-        rows = np.frombuffer(raw, "<f4").reshape(-1, N_RHYTHM)
+        rows = np.frombuffer(raw, "<f4").reshape(-1, 2, N_RHYTHM)
         parts.append((rows, label, fibrillates, weigh(label, (250, 100, 100)), weigh(fibrillates, (150, 150))))
     return [np.concatenate(part) for part in zip(*parts)]
 
@@ -192,9 +203,9 @@ def fit_rhythm(folder):
     rows, label, fibrillates, weights, others = vitaldb(folder)
     s, v, f = (label >= 0) & (label != 2), (label >= 0) & (label != 1), fibrillates >= 0
     return [
-        boost(rows[s], label[s] == 1, weights[s], RHYTHM),
-        boost(rows[v], label[v] == 2, weights[v], RHYTHM),
-        boost(rows[f], fibrillates[f] == 1, others[f], dict(RHYTHM, n_estimators=100)),
+        boost(rows[s, 0], label[s] == 1, weights[s], RHYTHM),
+        boost(rows[v, 1], label[v] == 2, weights[v], RHYTHM),
+        boost(rows[f, 0], fibrillates[f] == 1, others[f], dict(RHYTHM, n_estimators=100)),
     ]
 
 
@@ -205,8 +216,8 @@ class Line:
         rows = self.clean(rows)
         self.mean = rows.mean(0)
         self.scale = 1 / (rows.std(0) + 1e-6)
-        ridge = LogisticRegression(C=LINE, max_iter=500)
-        ridge.fit(self.terms(rows), target, sample_weight=weights)
+        ridge = LogisticRegression(C=LINE, solver="newton-cholesky")
+        ridge.fit(self.terms(rows).astype("f8"), target, sample_weight=weights)
         self.first = ridge.intercept_[0]
         self.weights = ridge.coef_[0].reshape(2, -1)
 
@@ -222,14 +233,10 @@ class Line:
         return self.terms(self.clean(rows)) @ self.weights.ravel() + self.first
 
 
-def say_rhythm(rhythm, record):
-    return np.stack([logit(model, record.rhythm) for model in rhythm], 1)
-
-
 def table(rhythm, record):
     """[lead, beat, feature] in the order of `model.rs`."""
-    said = say_rhythm(rhythm, record)
-    rows = [np.hstack([record.rhythm, record.shape[:, k], said]) for k in range(record.shape.shape[1])]
+    said = logit(rhythm[1], record.near)[:, None]
+    rows = [np.hstack([record.shape[:, k], said]) for k in range(record.shape.shape[1])]
     return np.stack(rows).astype("f4")
 
 
@@ -239,13 +246,13 @@ def fit_lead(rhythm, records):
     for record in records:
         keep = np.isin(record.labels, list("NSV"))
         label = np.array(["NSV".index(label) for label in record.labels[keep]])
-        weight = weigh(label, (500, 100, 200))
-        # Half of the normal beats, twice their weight.
+        weight = weigh(label, PLENTY)
+        # Fewer normal beats, of more weight.
         rng = np.random.default_rng(int(record.name) if record.name.isdigit() else 0)
-        half = (label > 0) | (rng.random(len(label)) < 0.5)
-        weight = np.where(label == 0, 2, 1) * weight
+        some = (label > 0) | (rng.random(len(label)) < SHARE)
+        weight = np.where(label == 0, 1 / SHARE, 1) * weight
         for lead in table(rhythm, record)[:, keep][:, :, COLUMNS]:
-            seen = ~np.isnan(lead).any(1) & half
+            seen = ~np.isnan(lead).any(1) & some
             rows.append(lead[seen])
             labels.append(label[seen] == 2)
             weights.append(weight[seen])
@@ -262,9 +269,22 @@ def say(rhythm, lead, record):
     wave = np.nan_to_num(record.shape[:, :, P_WAVE].T)
     wave = np.where((wave <= -9.0) | ~shown, 0.0, np.clip(wave, -0.5, 1.0))
     n = np.maximum(shown.sum(0), 1)
-    said = say_rhythm(rhythm, record)
-    s = said[:, 0] - S_WEIGHTS[0] * np.maximum(0, said[:, 2] + 1) - S_WEIGHTS[1] * wave.sum(0) / n
-    return np.stack([s, np.sum(v, 0) / n], 1), shown.any(0)
+    fibrillates = np.maximum(0, logit(rhythm[2], record.context) + 1)
+    s = logit(rhythm[0], record.context) - S_WEIGHTS[0] * fibrillates - S_WEIGHTS[1] * wave.sum(0) / n
+    v = vote(record, np.sum(v, 0) / n, shown)
+    return np.stack([s, v], 1), shown.any(0)
+
+
+def vote(record, v, shown):
+    """The mean of the logits of V of each beat and of the last two where they are alike."""
+    total, weight = v.copy(), np.ones(len(v))
+    for back, column in ((1, LAST_FIT), (2, LAST_BUT_ONE_FIT)):
+        fit = np.where(shown, record.shape[:, :, column].T, 0.0).sum(0) / np.maximum(shown.sum(0), 1)
+        close = record.beats[back:] - record.beats[:-back] <= VOTE_SECONDS
+        alike = close & (fit[back:] > VOTE[0]) & shown.any(0)[:-back]
+        total[back:] += np.where(alike, VOTE[1] * v[:-back], 0.0)
+        weight[back:] += np.where(alike, VOTE[1], 0.0)
+    return total / weight
 
 
 def decide(said, shown):
@@ -321,13 +341,13 @@ def forest(model, columns=None, factor=1.0):
 
 
 def line(model, columns, factor):
-    terms = np.zeros((N_RHYTHM + N_SHAPE + 3, 4))
+    terms = np.zeros((N_SHAPE + 1, 4))
     terms[columns] = np.stack([model.mean, model.scale, *(factor * model.weights)], 1)
     return struct.pack("<f", factor * model.first) + terms.astype("<f4").tobytes()
 
 
 def weights(rhythm, lead):
-    out = b"EBC1" + struct.pack("<HHffff", N_RHYTHM, N_SHAPE, *LIMITS, *S_WEIGHTS)
+    out = b"EBC2" + struct.pack("<HH6f", N_RHYTHM, N_SHAPE, *LIMITS, *S_WEIGHTS, *VOTE)
     out += b"".join(forest(model) for model in rhythm)
     return out + forest(lead[0], COLUMNS, 0.5) + line(lead[1], COLUMNS, 0.5)
 

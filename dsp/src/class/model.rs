@@ -1,9 +1,10 @@
 //! From features to a class: trees and a line.
 //!
 //! ```text
-//! intervals --> 3 forests --> S, V, atrial fibrillation --+--> S: less where the rhythm fibrillates or the P
-//!                                                         |    wave is the usual one
-//! shape of a lead, intervals -----------------------------+--> V: forest + line, mean over leads
+//! intervals --> 2 forests --> S, atrial fibrillation --> S: less where the rhythm fibrillates or the P wave is
+//!                                                        the usual one
+//! intervals --> forest -----> V --+--> V: forest + line, mean over leads, mean with the beats just before
+//! shape of a lead ----------------+    where these look alike
 //! ```
 //!
 //! Each forest is a sum of small regression trees: a logit. Three know nothing but intervals and were fitted to
@@ -12,9 +13,9 @@
 //! lead or three will do, by a forest and, so that it stays sane beyond what that has seen, a linear model of the
 //! standardized features and their absolute values. V goes before S.
 //!
-//! The file: `EBC1`; counts of rhythm and shape features (u16 each); limits for S and V, weights of fibrillation
-//! and of the P wave in S (f32 each); forests S, V, fibrillation, and the one of leads; then the line: first value,
-//! and of each feature mean, 1 / deviation, weight, and weight of the absolute value (f32 each). A forest: number of
+//! The file: `EBC2`; counts of rhythm and shape features (u16 each); limits for S and V, weights of fibrillation
+//! and of the P wave in S, the fit from which beats are alike, and their weight in the vote (f32 each); forests S, V,
+//! fibrillation, and the one of leads; then the line: first value, and of each feature of a shape and of what the forest V says mean, 1 / deviation, weight, and weight of the absolute value (f32 each). A forest: number of
 //! trees (u16), and of each tree the number of splits (u8), the splits (feature u8, limit f32, child at most the limit
 //! i8, child above i8; a child under zero is leaf `-1 - child`) and one more leaves (f32 each). Little-endian.
 
@@ -22,19 +23,14 @@ use std::sync::{Arc, LazyLock};
 
 use ecg::BeatClass;
 
+use super::shape::{LAST_BUT_ONE_FIT, LAST_FIT, P_WAVE};
 use super::{MISSING, rhythm, shape};
 use crate::Error;
 
-const MAGIC: &[u8] = b"EBC1";
+const MAGIC: &[u8] = b"EBC2";
 
-/// What the forests of intervals say.
-const N_SAID: usize = 3;
-
-/// Rhythm, shape, said.
-const N_ALL: usize = rhythm::N + shape::N + N_SAID;
-
-/// The correlation of the P wave with the usual one, among the features of a shape.
-const P_WAVE: usize = 17;
+/// A shape, and what the intervals say of V.
+const N_ROW: usize = shape::N + 1;
 
 static SHIPPED: LazyLock<Arc<Model>> = LazyLock::new(|| {
     let bytes = include_bytes!("weights.bin");
@@ -48,8 +44,10 @@ pub struct Model {
     limits: [f32; 2],
     /// What fibrillation and a usual P wave take from S.
     weights: [f32; 2],
+    /// How well the QRS of two beats must fit for them to be alike, and what the other one weighs then.
+    vote: [f32; 2],
     /// Intervals: S, V, fibrillation.
-    rhythm: [Forest; N_SAID],
+    rhythm: [Forest; 3],
     /// V in one lead.
     lead: Forest,
     line: Line,
@@ -85,42 +83,59 @@ impl Model {
         Self::parse(bytes).ok_or(Error::Weights)
     }
 
+    /// One that has learned nothing and finds every beat N: for training, which needs features before there are weights
+    /// for them.
+    pub fn silent() -> Self {
+        Self {
+            limits: [0.0; 2],
+            weights: [0.0; 2],
+            vote: [0.0; 2],
+            rhythm: Default::default(),
+            lead: Forest::default(),
+            line: Line::default(),
+        }
+    }
+
     fn parse(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes.strip_prefix(MAGIC)?);
         let counts = (usize::from(reader.u16()?), usize::from(reader.u16()?));
         if counts != (rhythm::N, shape::N) {
             return None;
         }
-        let numbers = [reader.f32()?, reader.f32()?, reader.f32()?, reader.f32()?];
+        let mut numbers = [0.0; 6];
+        for number in &mut numbers {
+            *number = reader.f32()?;
+        }
         let model = Self {
             limits: [numbers[0], numbers[1]],
             weights: [numbers[2], numbers[3]],
+            vote: [numbers[4], numbers[5]],
             rhythm: [
                 reader.forest(rhythm::N)?,
                 reader.forest(rhythm::N)?,
                 reader.forest(rhythm::N)?,
             ],
-            lead: reader.forest(N_ALL)?,
+            lead: reader.forest(N_ROW)?,
             line: reader.line()?,
         };
         let whole = reader.0.is_empty() && numbers.iter().all(|number| number.is_finite());
         whole.then_some(model)
     }
 
-    /// The class of a beat with these features, its shape in each lead that shows it. Where none does, the
-    /// beat cannot be classified: Q.
-    pub fn classify(
+    /// What speaks for S and V in a beat with these intervals, of the whole context and of what is near, and these shapes, one
+    /// for each lead that shows the beat. Where none does, nothing can be said.
+    pub(super) fn judge(
         &self,
-        rhythm: &[f32; rhythm::N],
+        context: &[f32; rhythm::N],
+        near: &[f32; rhythm::N],
         shapes: impl Iterator<Item = [f32; shape::N]>,
-    ) -> BeatClass {
-        let said = self.rhythm.each_ref().map(|forest| forest.sum(rhythm));
-        let mut row = [0.0; N_ALL];
-        row[..rhythm::N].copy_from_slice(rhythm);
-        row[rhythm::N + shape::N..].copy_from_slice(&said);
-        let (mut v, mut p, mut n) = (0.0, 0.0, 0.0);
+    ) -> Option<Judged> {
+        let [s, v, fibrillates] = &self.rhythm;
+        let mut row = [0.0; N_ROW];
+        row[shape::N] = v.sum(near);
+        let (mut v, mut p, mut fits, mut n) = (0.0, 0.0, [0.0; 2], 0.0);
         for shape in shapes {
-            row[rhythm::N..rhythm::N + shape::N].copy_from_slice(&shape);
+            row[..shape::N].copy_from_slice(&shape);
             v += self.lead.sum(&row) + self.line.sum(&row);
             // Where it is not known, the P wave says nothing.
             let wave = shape[P_WAVE];
@@ -129,14 +144,33 @@ impl Model {
             } else {
                 wave.clamp(-0.5, 1.0)
             };
+            fits[0] += shape[LAST_FIT];
+            fits[1] += shape[LAST_BUT_ONE_FIT];
             n += 1.0;
         }
-        let s = said[0] - self.weights[0] * (said[2] + 1.0).max(0.0) - self.weights[1] * p / n;
-        if n < 0.5 {
-            BeatClass::Q
-        } else if v > n * self.limits[1] {
+        (n > 0.5).then(|| {
+            let fibrillates = (fibrillates.sum(context) + 1.0).max(0.0);
+            Judged {
+                s: s.sum(context) - self.weights[0] * fibrillates - self.weights[1] * p / n,
+                v: v / n,
+                fits: fits.map(|fit| fit / n),
+            }
+        })
+    }
+
+    /// The class of a beat: those `before` it, the last and the last but one, have their say in V where they are alike.
+    pub(super) fn class(&self, beat: &Judged, before: [Option<f32>; 2]) -> BeatClass {
+        let [alike, weight] = self.vote;
+        let (mut v, mut n) = (beat.v, 1.0);
+        for (fit, other) in beat.fits.iter().zip(before) {
+            if let Some(other) = other.filter(|_| *fit > alike) {
+                v += weight * other;
+                n += weight;
+            }
+        }
+        if v > n * self.limits[1] {
             BeatClass::V
-        } else if s > self.limits[0] {
+        } else if beat.s > self.limits[0] {
             BeatClass::S
         } else {
             BeatClass::N
@@ -144,8 +178,19 @@ impl Model {
     }
 }
 
+/// What a beat looks like by itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judged {
+    /// What speaks for S, a logit.
+    s: f32,
+    /// What speaks for V, a logit.
+    pub(super) v: f32,
+    /// How well the QRS fits that of the last beat and of the last but one, mean over leads.
+    fits: [f32; 2],
+}
+
 /// A weighted sum of standardized features and their absolute values.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Line {
     first: f32,
     /// Mean, 1 / deviation, weight, weight of the absolute value.
@@ -211,8 +256,8 @@ impl Reader<'_> {
     /// The line over all features.
     fn line(&mut self) -> Option<Line> {
         let first = self.f32()?;
-        let mut terms = Vec::with_capacity(N_ALL);
-        for _ in 0..N_ALL {
+        let mut terms = Vec::with_capacity(N_ROW);
+        for _ in 0..N_ROW {
             terms.push([self.f32()?, self.f32()?, self.f32()?, self.f32()?]);
         }
         let finite = first.is_finite() && terms.as_flattened().iter().all(|x| x.is_finite());
@@ -263,7 +308,7 @@ mod tests {
         for n in [rhythm::N, shape::N] {
             bytes.extend(u16::try_from(n).unwrap().to_le_bytes());
         }
-        let numbers = [0.0, 0.0, weights[0], weights[1]];
+        let numbers = [0.0, 0.0, weights[0], weights[1], 0.9, 0.6];
         bytes.extend(numbers.map(f32::to_le_bytes).as_flattened());
         for (feature, limit) in splits {
             bytes.extend(1u16.to_le_bytes());
@@ -273,14 +318,12 @@ mod tests {
             bytes.extend([-1.0f32, 1.0].map(f32::to_le_bytes).as_flattened());
         }
         bytes.extend(0f32.to_le_bytes());
-        for _ in 0..N_ALL {
+        for _ in 0..N_ROW {
             let term: [f32; 4] = [0.0, 1.0, 0.0, 0.0];
             bytes.extend(term.map(f32::to_le_bytes).as_flattened());
         }
         bytes
     }
-
-    const SHAPED: u8 = 24;
 
     fn class(model: &Model, rhythm: &[f32; rhythm::N], leads: &[(f32, f32)]) -> BeatClass {
         let shape = |&(first, p): &(f32, f32)| {
@@ -289,13 +332,16 @@ mod tests {
             shape[P_WAVE] = p;
             shape
         };
-        model.classify(rhythm, leads.iter().map(shape))
+        match model.judge(rhythm, rhythm, leads.iter().map(shape)) {
+            Some(judged) => model.class(&judged, [None; 2]),
+            None => BeatClass::Q,
+        }
     }
 
     #[test]
     fn leads_are_averaged_and_v_goes_before_s() {
         // S where the intervals say so, V where the first feature of the shape is above 2.
-        let trees = [(3, 0.5), (0, 9.0), (4, 9.0), (SHAPED, 2.0)];
+        let trees = [(3, 0.5), (0, 9.0), (4, 9.0), (0, 2.0)];
         let model = Model::new(&file(trees, [0.0, 0.0])).unwrap();
         let mut rhythm = [0.0; rhythm::N];
         let (usual, odd) = ((1.0, 0.0), (3.0, 0.0));
@@ -310,8 +356,32 @@ mod tests {
     }
 
     #[test]
+    fn beats_that_are_alike_are_judged_together() {
+        let trees = [(3, 0.5), (0, 9.0), (4, 9.0), (0, 2.0)];
+        let model = Model::new(&file(trees, [0.0, 0.0])).unwrap();
+        let beat = |v, fits| Judged { s: -1.0, v, fits };
+        let check = |beat, before, class| assert_eq!(model.class(&beat, before), class);
+        let (own, before) = (beat(-1.0, [0.95, 0.5]), [Some(2.0), Some(2.0)]);
+        check(own, [None; 2], BeatClass::N);
+        // -1 + 0.6 * 2 is above the limit of 0.
+        check(own, before, BeatClass::V);
+        check(own, [None, Some(2.0)], BeatClass::N);
+        check(beat(-1.0, [0.9, 0.5]), before, BeatClass::N);
+        check(beat(1.0, [0.5, 0.95]), [None, Some(-2.0)], BeatClass::N);
+        check(beat(1.0, [MISSING; 2]), [Some(-2.0); 2], BeatClass::V);
+    }
+
+    #[test]
+    fn what_has_learned_nothing_finds_n() {
+        let row = [0.0; shape::N];
+        let judged = Model::silent().judge(&[1.0; rhythm::N], &[1.0; rhythm::N], [row].into_iter());
+        let class = Model::silent().class(&judged.unwrap(), [None; 2]);
+        assert_eq!(class, BeatClass::N);
+    }
+
+    #[test]
     fn a_usual_p_wave_and_fibrillation_speak_against_s() {
-        let trees = [(3, 0.5), (0, 9.0), (4, 0.5), (SHAPED, 2.0)];
+        let trees = [(3, 0.5), (0, 9.0), (4, 0.5), (0, 2.0)];
         let model = Model::new(&file(trees, [0.6, 1.5])).unwrap();
         let mut rhythm = [0.0; rhythm::N];
         rhythm[3] = 1.0;
@@ -343,7 +413,7 @@ mod tests {
         assert!(Model::new(&file([(0, 0.0); 4], [f32::NAN, 0.0])).is_err());
         // A child that does not come after its parent would never end.
         let mut endless = whole;
-        let child = 4 + 4 + 16 + 2 + 1 + 1 + 4;
+        let child = 4 + 4 + 24 + 2 + 1 + 1 + 4;
         endless[child] = 0;
         assert!(Model::new(&endless).is_err());
     }

@@ -1,11 +1,11 @@
 //! What the intervals around a beat say about it, as [`N`] numbers.
 //!
 //! Takes the instants of the beats in seconds: the one judged, those of the last
-//! [`CONTEXT_SECONDS`] before it and those up to [`AFTER_SECONDS`] after it. Ratios of intervals are
+//! seconds before it, as many as asked for, and those up to [`AFTER_SECONDS`] after it. Ratios of intervals are
 //! natural logarithms, so that twice as long and half as long weigh the same. What cannot be told is
 //! [`MISSING`].
 
-use super::{AFTER_SECONDS, CONTEXT_SECONDS, MISSING, median, single};
+use super::{AFTER_SECONDS, MISSING, median, single};
 
 /// How many features there are.
 pub const N: usize = 24;
@@ -13,11 +13,11 @@ pub const N: usize = 24;
 /// Intervals looked at: no more than these fit into the context.
 const MOST: usize = 80;
 
-/// The features of beat `k` of `beats`, instants in seconds in order.
-pub fn features(beats: &[f64], k: usize) -> [f32; N] {
+/// The features of beat `k` of `beats`, instants in seconds in order, next to the `context` seconds before it.
+pub fn features(beats: &[f64], k: usize, context: f64) -> [f32; N] {
     let mut row = [MISSING; N];
     let now = beats[k];
-    let first = beats[..k].partition_point(|at| *at < now - CONTEXT_SECONDS);
+    let first = beats[..k].partition_point(|at| *at < now - context);
     let first = first.max(k.saturating_sub(MOST));
     let last = beats.partition_point(|at| *at <= now + AFTER_SECONDS) - 1;
     if first == k {
@@ -103,16 +103,17 @@ fn irregularity(row: &mut [f32; N], own: f32, usual: f32, past: &[f32], sorted: 
 
 #[cfg(test)]
 mod tests {
+    use super::super::CONTEXT_SECONDS;
     use super::*;
 
     #[test]
     fn a_premature_beat_stands_out() {
         let mut beats: Vec<f64> = (0..12).map(|k| 0.8 * f64::from(k)).collect();
-        let even = features(&beats, 10);
+        let even = features(&beats, 10, CONTEXT_SECONDS);
         assert!((even[0] - 0.8).abs() < 1e-6 && even[3].abs() < 1e-5);
         assert!(even[22].abs() < 1e-3);
         beats[10] -= 0.3;
-        let early = features(&beats, 10);
+        let early = features(&beats, 10, CONTEXT_SECONDS);
         assert!(early[3] < -0.4 && early[5] < -0.7 && early[22] < -10.0);
         assert!(
             (early[6] - even[6]).abs() < 1e-5,
@@ -123,11 +124,15 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_missing() {
-        assert!(features(&[5.0], 0).iter().all(|x| *x <= MISSING));
-        let two = features(&[0.0, 0.7, 9.0], 1);
+        assert!(
+            features(&[5.0], 0, CONTEXT_SECONDS)
+                .iter()
+                .all(|x| *x <= MISSING)
+        );
+        let two = features(&[0.0, 0.7, 9.0], 1, CONTEXT_SECONDS);
         assert!((two[1] - 1.2).abs() < 1e-6, "no beat follows within sight");
         assert!(two[13] <= MISSING && two[7] <= MISSING);
-        let old = features(&[0.0, 0.7, 20.0, 20.9], 3);
+        let old = features(&[0.0, 0.7, 20.0, 20.9], 3, CONTEXT_SECONDS);
         assert!(old[8] <= MISSING, "nothing before the context counts");
     }
 }

@@ -2,16 +2,21 @@
 //!
 //! Takes a lead, mV, 0.5 to 40 Hz, at any rate of 100 Hz and more; each beat is cut out of it at 125 Hz
 //! from [`BEFORE_SECONDS`] before to [`AFTER_SECONDS`] after its R peak. The beats of the last
-//! [`CONTEXT_SECONDS`], at most [`MOST`], vote which of them are alike, and the mean of these, the
+//! [`NEAR_SECONDS`], at most [`MOST`], vote which of them are alike, and the mean of these, the
 //! **template**, is what the patient's beats usually look like. Every feature is a ratio, a
 //! correlation or a duration: the gain of the lead and, for most, its polarity do not matter.
 
 use ecg::SampleRate;
 
-use super::{CONTEXT_SECONDS, MISSING, median, single};
+use super::{MISSING, NEAR_SECONDS, median, single};
 
 /// How many features there are.
-pub const N: usize = 43;
+pub const N: usize = 44;
+/// Which of them say how well the QRS fits that of the beat before, and of the one before that.
+pub(super) const LAST_FIT: usize = 10;
+pub(super) const LAST_BUT_ONE_FIT: usize = 43;
+/// The correlation of the P wave with the usual one.
+pub(super) const P_WAVE: usize = 17;
 
 /// What is looked at before the R peak, with the room for shifting.
 pub const BEFORE_SECONDS: f64 = (PRE + SHIFT) as f64 / RATE_HZ;
@@ -185,7 +190,7 @@ pub fn features(lead: &Lead<'_>, beats: &[f64], k: usize) -> Option<[f32; N]> {
     row[8] = outline.p / scale;
     row[9] = outline.noise;
 
-    let first = beats[..k].partition_point(|at| *at < beats[k] - CONTEXT_SECONDS);
+    let first = beats[..k].partition_point(|at| *at < beats[k] - NEAR_SECONDS);
     let first = first.max(k.saturating_sub(MOST));
     let n = k - first;
     if n >= 2 {
@@ -209,7 +214,8 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
     for (slot, other) in fits.iter_mut().zip(others) {
         *slot = qrs.best(other).0;
     }
-    row[10] = fits[n - 1];
+    row[LAST_FIT] = fits[n - 1];
+    row[LAST_BUT_ONE_FIT] = fits[n - 2];
     row[11] = fits[..n].iter().filter(|fit| **fit > 0.9).count() as f32 / n as f32;
     let mut sorted = fits;
     sorted[..n].sort_by(f32::total_cmp);
@@ -226,7 +232,7 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
     row[14] = shift.abs_diff(SHIFT) as f32 / single(RATE_HZ);
     row[15] = correlation(beat, usual);
     row[16] = correlation(&beat[PRE + 18..], &usual[PRE + 18..]);
-    row[17] = correlation(&beat[..PRE - 9], &usual[..PRE - 9]);
+    row[P_WAVE] = correlation(&beat[..PRE - 9], &usual[..PRE - 9]);
     row[18] = slant(&beat[..PRE - 9], &usual[..PRE - 9]);
     row[19] = difference(beat, usual);
     row[20] = difference(&beat[QRS], &usual[QRS]);
@@ -499,7 +505,17 @@ mod tests {
         let (usual, wide) = (row(&samples, 8), row(&samples, 9));
         assert!(usual[13] > 0.999 && usual[20] < 0.01 && usual[22].abs() < 0.01);
         assert!(wide[13] < 0.5 && wide[20] > 1.0 && wide[22] > 0.3);
-        assert!(wide[17] < 0.5 && usual[17] > 0.99, "the P wave is missing");
+        assert!(
+            wide[P_WAVE] < 0.5 && usual[P_WAVE] > 0.99,
+            "the P wave is missing"
+        );
+        assert!(wide[LAST_FIT] < 0.5 && wide[LAST_BUT_ONE_FIT] < 0.5);
+    }
+
+    #[test]
+    fn fits_to_the_last_two_beats_are_told_apart() {
+        let row = row(&lead(&[7, 9], 1.0), 9);
+        assert!(row[LAST_FIT] < 0.5 && row[LAST_BUT_ONE_FIT] > 0.999);
     }
 
     #[test]
