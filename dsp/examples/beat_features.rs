@@ -12,7 +12,7 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use dsp::class::{CONTEXT_SECONDS, Lead, Model, NEAR_SECONDS, rhythm, shape};
-use dsp::{Chain, Config, Output};
+use dsp::{Chain, Config, Models, Output};
 use ecg::{Block, Layout, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -55,7 +55,11 @@ fn record(samples: &[f32], hz: f64, n: usize, out: &mut Vec<u8>) -> Result<(), B
             .map(spec)
             .collect::<Vec<_>>(),
     )?;
-    let mut chain = Chain::with_model(&layout, &Config::default(), Arc::new(Model::silent()))?;
+    let models = Models {
+        classes: Arc::new(Model::silent()),
+        ..Models::default()
+    };
+    let mut chain = Chain::with_models(&layout, &Config::default(), &models)?;
     let per_lead = samples.len() / n;
     let mut outputs = Vec::new();
     for start in (0..per_lead).step_by(360) {

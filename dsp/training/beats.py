@@ -20,7 +20,7 @@ the VitalDB arrhythmia database (beat times and types, no signals). Needs numpy,
 
 `--cross-validate` leaves one patient out at a time and prints the counts by the rules of EC57 (first five minutes
 not scored), as `einthoven evaluate beats` does. With `--folds` it writes the weights of each fold to
-`DIR/RECORD.bin`, for `evaluate beats --model`.
+`DIR/RECORD.bin`, for `evaluate beats --model` (and `--detector`, with what `qrs.py --folds` writes).
 """
 
 import argparse
