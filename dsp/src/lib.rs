@@ -38,6 +38,7 @@ mod config;
 mod crest;
 pub mod delineate;
 pub mod diagnostic;
+pub mod ectopy;
 mod envelope;
 mod error;
 pub mod filter;
