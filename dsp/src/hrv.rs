@@ -72,6 +72,28 @@ pub struct Measures {
     pub ectopic_percent: Option<f64>,
 }
 
+/// The variability of a whole record, hours or days, in the time domain: what of it has a meaning beyond a few
+/// minutes, and takes time in proportion to the number of beats.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Whole {
+    /// Its beats.
+    pub n_beats: usize,
+    /// Its NN intervals.
+    pub n_nn: usize,
+    /// Their mean, ms.
+    pub mean_nn_ms: f64,
+    /// Their standard deviation (of a sample), ms.
+    pub sdnn_ms: f64,
+    /// SDANN: the standard deviation of the means of its stretches, ms; of two stretches and more.
+    pub sdann_ms: Option<f64>,
+    /// The SDNN index: the mean of the standard deviations of its stretches, ms.
+    pub sdnn_index_ms: Option<f64>,
+    /// Root mean square of the differences of NN intervals that share a beat, ms.
+    pub rmssd_ms: Option<f64>,
+    /// Share of these differences beyond 50 ms, percent.
+    pub pnn50_percent: Option<f64>,
+}
+
 /// An interval between normal beats.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Nn {
@@ -108,15 +130,8 @@ pub fn measures(beats: &[Beat], gaps: &[Gap], rate: SampleRate) -> Option<Measur
         return None;
     }
     let values: Vec<f64> = nn.iter().map(|nn| nn.ms).collect();
-    let mean_nn_ms = mean(&values);
-    let squares = values
-        .iter()
-        .map(|ms| (ms - mean_nn_ms).powi(2))
-        .sum::<f64>();
-    let sdnn_ms = (squares / (values.len() - 1) as f64).sqrt();
-    let pairs = nn.windows(2).filter(|pair| pair[1].follows);
-    let differences: Vec<f64> = pairs.map(|pair| pair[1].ms - pair[0].ms).collect();
-    let of_pairs = |sum: f64| (!differences.is_empty()).then(|| sum / differences.len() as f64);
+    let sdnn_ms = deviation(&values);
+    let (rmssd_ms, pnn50_percent) = differences(&nn);
     let times: Vec<f64> = nn.iter().map(|nn| nn.at.0 as f64 / rate.hz()).collect();
     let spectrum = Spectrum::new(&times, &values);
     let (lf_ms2, hf_ms2) = (spectrum.power(LF_HZ), spectrum.power(HF_HZ));
@@ -126,12 +141,10 @@ pub fn measures(beats: &[Beat], gaps: &[Gap], rate: SampleRate) -> Option<Measur
     Some(Measures {
         n_beats: beats.len(),
         n_nn: nn.len(),
-        mean_nn_ms,
+        mean_nn_ms: mean(&values),
         sdnn_ms,
-        rmssd_ms: of_pairs(differences.iter().map(|d| d * d).sum()).map(f64::sqrt),
-        pnn50_percent: of_pairs(
-            100.0 * differences.iter().filter(|d| d.abs() > 50.0).count() as f64,
-        ),
+        rmssd_ms,
+        pnn50_percent,
         lf_ms2,
         hf_ms2,
         lf_hf: lf_ms2
@@ -140,6 +153,39 @@ pub fn measures(beats: &[Beat], gaps: &[Gap], rate: SampleRate) -> Option<Measur
             .map(|(lf, hf)| lf / hf),
         sample_entropy: sample_entropy(&values, R * sdnn_ms),
         ectopic_percent: (classed > 0).then(|| 100.0 * n_ectopic as f64 / classed as f64),
+    })
+}
+
+/// The measures of all `beats` together; `None` with fewer than 30 NN intervals. `stretches` are those of
+/// [`stretches`] of the same beats.
+///
+/// `beats` and `gaps` are in order, positions at `rate`.
+pub fn whole(
+    beats: &[Beat],
+    gaps: &[Gap],
+    rate: SampleRate,
+    stretches: &[(SampleIndex, Measures)],
+) -> Option<Whole> {
+    let nn = intervals(beats, gaps, rate);
+    if nn.len() < FEWEST {
+        return None;
+    }
+    let values: Vec<f64> = nn.iter().map(|nn| nn.ms).collect();
+    let of_stretches = |of: fn(&Measures) -> f64| -> Vec<f64> {
+        stretches.iter().map(|(_, measures)| of(measures)).collect()
+    };
+    let means = of_stretches(|measures| measures.mean_nn_ms);
+    let deviations = of_stretches(|measures| measures.sdnn_ms);
+    let (rmssd_ms, pnn50_percent) = differences(&nn);
+    Some(Whole {
+        n_beats: beats.len(),
+        n_nn: nn.len(),
+        mean_nn_ms: mean(&values),
+        sdnn_ms: deviation(&values),
+        sdann_ms: (means.len() > 1).then(|| deviation(&means)),
+        sdnn_index_ms: (!deviations.is_empty()).then(|| mean(&deviations)),
+        rmssd_ms,
+        pnn50_percent,
     })
 }
 
@@ -244,6 +290,23 @@ fn sample_entropy(values: &[f64], tolerance: f64) -> Option<f64> {
         }
     }
     (long > 0).then(|| (short as f64 / long as f64).ln())
+}
+
+/// RMSSD, ms, and pNN50, percent; `None` where no two intervals share a beat.
+fn differences(nn: &[Nn]) -> (Option<f64>, Option<f64>) {
+    let pairs = nn.windows(2).filter(|pair| pair[1].follows);
+    let differences: Vec<f64> = pairs.map(|pair| pair[1].ms - pair[0].ms).collect();
+    let of_all = |sum: f64| (!differences.is_empty()).then(|| sum / differences.len() as f64);
+    let squares = of_all(differences.iter().map(|d| d * d).sum());
+    let beyond = differences.iter().filter(|d| d.abs() > 50.0).count();
+    (squares.map(f64::sqrt), of_all(100.0 * beyond as f64))
+}
+
+/// The standard deviation of a sample; zero of fewer than two values.
+fn deviation(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    let squares = values.iter().map(|value| (value - mean).powi(2));
+    (squares.sum::<f64>() / values.len().saturating_sub(1).max(1) as f64).sqrt()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -353,5 +416,25 @@ mod tests {
         let starts: Vec<u64> = found.iter().map(|(start, _)| start.0).collect();
         assert_eq!(starts, [0, 300_000, 600_000]);
         assert_eq!(found[1].1.n_nn, 399);
+    }
+
+    #[test]
+    fn a_whole_record_is_more_than_its_stretches() {
+        // Five minutes at 800 ms, five at 1000, every other interval 10 ms longer.
+        let turns = |ms: u64, n: u64| (0..n).map(move |k| (ms + 10 * (k % 2), None));
+        let list: Vec<_> = turns(795, 374).chain(turns(995, 300)).collect();
+        let beats = beats(&list);
+        let parts = stretches(&beats, &[], rate());
+        assert_eq!(parts.len(), 2);
+        let found = whole(&beats, &[], rate(), &parts).unwrap();
+        assert_eq!((found.n_beats, found.n_nn), (675, 674));
+        assert!((found.sdnn_ms - 99.6).abs() < 0.2, "{found:?}");
+        let sdann = found.sdann_ms.unwrap();
+        assert!((sdann - 200.0 / 2f64.sqrt()).abs() < 1.0, "{found:?}");
+        assert!((found.sdnn_index_ms.unwrap() - 5.0).abs() < 3.0);
+        // 672 differences of 10 ms and one of 200.
+        assert!((found.rmssd_ms.unwrap() - 12.6).abs() < 0.5, "{found:?}");
+        assert_eq!(found.pnn50_percent, Some(100.0 / 673.0));
+        assert_eq!(whole(&beats[..20], &[], rate(), &[]), None);
     }
 }
