@@ -6,11 +6,14 @@ mod evaluate;
 mod replay;
 mod service;
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use color_eyre::eyre::WrapErr;
 
 use crate::evaluate::qrs::Channel;
 
@@ -243,14 +246,18 @@ pub fn main() -> ExitCode {
         Err(Failure::Usage(error)) => (exit::CONFIG, error),
         Err(Failure::Failed(error)) => (exit::FAILED, error),
     };
-    #[expect(
-        clippy::print_stderr,
-        reason = "the one place where a failure reaches the terminal"
-    )]
-    {
-        eprintln!("einthoven: {error:#}");
-    }
+    // The exit code says it too, where nobody reads this.
+    drop(writeln!(std::io::stderr(), "einthoven: {error:#}"));
     ExitCode::from(code)
+}
+
+/// Prints what a command has to say to standard output. A reader who has seen enough (`| head`) is no failure.
+fn answer(text: impl Display) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done.wrap_err("cannot write to standard output")?),
+    }
 }
 
 /// Logs to standard error; `RUST_LOG` chooses what.

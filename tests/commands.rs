@@ -2,9 +2,12 @@
 
 use std::process::Output;
 
+use ecg::simulate::Scenario;
+use ecg::{Lead, SampleRate};
 use serde_json::Value;
 
 use crate::support::program::{einthoven, succeed};
+use crate::support::record;
 use crate::support::servers::recordings;
 
 fn stderr(output: &Output) -> String {
@@ -87,6 +90,39 @@ fn effective_settings_are_layered_and_hide_secrets() {
         !text.contains("hunter2") && !text.contains("swordfish"),
         "{text}"
     );
+}
+
+/// `einthoven ... | head`: a reader who has seen enough.
+#[test]
+fn a_closed_pipe_ends_a_report_quietly() {
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = Scenario::new(1, SampleRate::new(250.0).unwrap());
+    let path = record::write(dir.path(), "r", &scenario, 10.0, &[Lead::II]);
+    let (folder, path) = (dir.path().to_str().unwrap(), path.to_str().unwrap());
+    for arguments in [
+        &["check-config"][..],
+        &["evaluate", "qrs", folder],
+        &["evaluate", "beats", "--json", folder],
+        &["evaluate", "delineate", folder],
+        &["annotate", path, "--out", folder],
+        &["--help"],
+    ] {
+        let mut command = einthoven();
+        let output = command.args(arguments).stdout(closed()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+    }
+    let status = einthoven()
+        .args(["annotate", "no-such-record"])
+        .stderr(closed())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(2));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ecg::{
     AlarmEvent, Anchor, BootId, DeviceId, Layout, Measurement, RecordId, SampleIndex, Utc, Wave,
 };
 
-use super::{AnnotateArgs, Failure};
+use super::{AnnotateArgs, Failure, answer};
 use crate::monitor::{Effects, Live, Monitor};
 use crate::record::annotation::{self, Annotation, AnnotationCode, Annotations};
 use crate::record::{Player, Record};
@@ -31,15 +31,11 @@ pub(super) fn run(args: &AnnotateArgs) -> Result<(), Failure> {
         analyse(played, &layout, &name, start, &config).map_err(Failure::Failed)?;
     write(&args.out, &name, &layout, &found.batch).map_err(Failure::Failed)?;
     write_measurements(&args.out, &name, &layout, &measured).map_err(Failure::Failed)?;
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
-    {
-        println!(
-            "{name}: {} beats, {} alarm events",
-            found.batch.beats.len(),
-            found.batch.events.len()
-        );
-    }
-    Ok(())
+    answer(format_args!(
+        "{name}: {} beats, {} alarm events\n",
+        found.batch.beats.len(),
+        found.batch.events.len()
+    ))
 }
 
 /// A device name for a record: what a topic cannot carry becomes `_`.

@@ -12,7 +12,7 @@ use store::{PatientId, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::service::failure;
-use super::{DemoArgs, Failure, block_on, on_signal, start_logging};
+use super::{DemoArgs, Failure, answer, block_on, on_signal, start_logging};
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::wall;
@@ -50,13 +50,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
             .await
             .map_err(explain)?;
         dress(&store, &wearables).await.map_err(Failure::Failed)?;
-        #[expect(clippy::print_stdout, reason = "the command's answer")]
-        {
-            println!(
-                "einthoven demo: http://{}  (Ctrl-C ends it; not a medical device)",
-                app.address()
-            );
-        }
+        answer(format_args!(
+            "einthoven demo: http://{}  (Ctrl-C ends it; not a medical device)\n",
+            app.address()
+        ))?;
         for (name, scenario, leads) in wearables {
             let device: DeviceId = name.parse().map_err(Failure::usage)?;
             let url = format!("mqtt://{broker}");

@@ -9,7 +9,7 @@ use dsp::Models;
 use dsp::class::Model;
 use dsp::qrs::Networks;
 
-use super::{BeatsArgs, DelineateArgs, Failure, QrsArgs};
+use super::{BeatsArgs, DelineateArgs, Failure, QrsArgs, answer};
 use crate::evaluate::beats as classes;
 use crate::evaluate::delineate as delineation;
 use crate::evaluate::noise::Noise;
@@ -30,8 +30,7 @@ pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
         models: models(args.weights.as_deref(), None)?,
     };
     let report = scores::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
-    print(&report, args.json.then(|| report.to_json()));
-    Ok(())
+    print(&report, args.json.then(|| report.to_json()))
 }
 
 /// Scores the classes of beats on every record of a folder.
@@ -40,8 +39,7 @@ pub(super) fn beats(args: &BeatsArgs) -> Result<(), Failure> {
     let models = models(args.detector.as_deref(), args.model.as_deref())?;
     let report = classes::run(&args.dir, &config.dsp, &models, args.skip)
         .map_err(color_eyre::Report::from)?;
-    print(&report, args.json.then(|| report.to_json()));
-    Ok(())
+    print(&report, args.json.then(|| report.to_json()))
 }
 
 /// Scores delineation on every lead of every record of a folder.
@@ -53,8 +51,7 @@ pub(super) fn delineate(args: &DelineateArgs) -> Result<(), Failure> {
         .transpose()?;
     let report = delineation::run(&args.dir, &config.dsp, weights.as_deref())
         .map_err(color_eyre::Report::from)?;
-    print(&report, args.json.then(|| report.to_json()));
-    Ok(())
+    print(&report, args.json.then(|| report.to_json()))
 }
 
 /// The models that ship, or those in the files that are named.
@@ -73,10 +70,9 @@ fn models(detector: Option<&Path>, classes: Option<&Path>) -> Result<Models, Fai
 }
 
 /// Prints a report: its `json` where that is asked for, its table otherwise.
-#[expect(clippy::print_stdout, reason = "the command's purpose")]
-fn print(report: &impl Display, json: Option<String>) {
+fn print(report: &impl Display, json: Option<String>) -> Result<(), Failure> {
     match json {
-        Some(json) => println!("{json}"),
-        None => print!("{report}"),
+        Some(json) => answer(format_args!("{json}\n")),
+        None => answer(report),
     }
 }

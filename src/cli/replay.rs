@@ -12,7 +12,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use super::annotate::device_name;
-use super::{Failure, ReplayArgs, block_on, on_signal, start_logging};
+use super::{Failure, ReplayArgs, answer, block_on, on_signal, start_logging};
 use crate::record::{Player, Record};
 use crate::wall;
 use crate::wearable::Played;
@@ -135,14 +135,10 @@ async fn publish(args: &ReplayArgs, player: Player, device: DeviceId) -> Result<
         .await
         .wrap_err("the broker did not acknowledge every packet")?;
     progress.finish();
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
-    {
-        println!(
-            "{device}: {n_packets} packets acknowledged by the broker, boot {}",
-            boot.0
-        );
-    }
-    Ok(())
+    answer(format_args!(
+        "{device}: {n_packets} packets acknowledged by the broker, boot {}\n",
+        boot.0
+    ))
 }
 
 /// Hidden where standard error is no terminal.

@@ -3,7 +3,7 @@
 use color_eyre::eyre::WrapErr;
 use store::Store;
 
-use super::{ConfigArgs, Failure, block_on, on_signal, start_logging};
+use super::{ConfigArgs, Failure, answer, block_on, on_signal, start_logging};
 use crate::app::{self, App};
 
 /// The service, until a signal ends it.
@@ -48,9 +48,5 @@ pub(super) fn migrate(args: &ConfigArgs) -> Result<(), Failure> {
 /// Prints the effective settings.
 pub(super) fn check_config(args: &ConfigArgs) -> Result<(), Failure> {
     let text = args.load()?.effective().map_err(color_eyre::Report::from)?;
-    #[expect(clippy::print_stdout, reason = "the command's purpose")]
-    {
-        print!("{text}");
-    }
-    Ok(())
+    answer(text)
 }
