@@ -286,6 +286,12 @@ impl Writer {
 
     /// Appends `annotation`, which is not before the last one.
     fn put(&mut self, annotation: &Annotation) -> Result<(), Fault> {
+        // The databases of PhysioNet end rhythms in a zero, and programs compare with that.
+        let ended = format!("{}\0", annotation.aux);
+        let text = match annotation.code {
+            AnnotationCode::RHYTHM if (2..=usize::from(MAX_AUX)).contains(&ended.len()) => &ended,
+            _ => &annotation.aux,
+        };
         let position = u32::try_from(annotation.at.0)
             .ok()
             .filter(|&position| position <= MAX_POSITION)
@@ -295,7 +301,7 @@ impl Writer {
                     annotation.at
                 ))
             })?;
-        let aux = annotation.aux.as_bytes();
+        let aux = text.as_bytes();
         let aux_length = u16::try_from(aux.len())
             .ok()
             .filter(|&length| length <= MAX_AUX)

@@ -29,8 +29,10 @@ fn bytes_by_hand() {
     assert_eq!(second.at.0, 77 + 0x10002 + 5);
     assert_eq!((second.subtype, second.signal, second.num), (-1, 1, -2));
     assert_eq!((third.subtype, third.signal, third.num), (0, 1, -2));
-    // The text is written without its zero.
-    assert_eq!(decode(&encode(&found).unwrap()).unwrap(), found);
+    // The zero of a rhythm is written again, and is no part of the text.
+    let written = encode(&found).unwrap();
+    assert_eq!(written[..8], bytes[..8]);
+    assert_eq!(decode(&written).unwrap(), found);
 }
 
 #[test]
@@ -71,6 +73,13 @@ fn what_is_wrong_is_said() {
         resolution_hz: None,
     };
     assert!(encode(&late).is_err());
+    let mut longest = annotation(1, '+');
+    longest.aux = "x".repeat(255);
+    let longest = Annotations {
+        list: vec![longest],
+        resolution_hz: None,
+    };
+    assert_eq!(decode(&encode(&longest).unwrap()).unwrap(), longest);
     let mut long = annotation(1, '"');
     long.aux = "x".repeat(256);
     assert!(
