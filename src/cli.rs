@@ -42,6 +42,17 @@ enum Command {
     /// Play a WFDB or EDF+ record as a wearable would
     Replay(ReplayArgs),
     /// Analyse a record offline, exactly as the service would
+    ///
+    /// It writes, each named as the record:
+    ///
+    /// .ein            WFDB annotations: beats with classes, rhythms (+: VT, IVR, SVTA, B, AB, T; N where none of
+    ///                 these is), alarms as notes
+    /// .jsonl          alarm events
+    /// .csv            waves, intervals and levels of each beat
+    /// .ectopy.csv     couplets, runs, bigeminy and trigeminy
+    /// .hrv.csv        heart rate variability of each five minutes, from normal beats alone
+    /// .summary.json   ectopic beats (percent, per hour, runs) and variability of the whole record
+    #[command(verbatim_doc_comment)]
     Annotate(AnnotateArgs),
     /// Score against reference annotations
     #[command(subcommand)]
@@ -115,7 +126,7 @@ struct ReplayArgs {
 struct AnnotateArgs {
     /// The record: WFDB with or without .hea, or an .edf file
     record: PathBuf,
-    /// Where to write RECORD.ein, RECORD.jsonl and RECORD.csv
+    /// Where to write the files
     #[arg(long, default_value = ".", value_name = "DIR")]
     out: PathBuf,
     /// Signals to use, by name, comma-separated; all ECG and PPG without it

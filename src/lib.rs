@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod device;
 pub mod evaluate;
+pub mod holter;
 pub mod http;
 pub mod live;
 pub mod metrics;

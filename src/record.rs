@@ -185,7 +185,7 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 }
 
 /// `stem.suffix`, whatever dots the stem has.
-fn with_suffix(stem: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(stem: &Path, suffix: &str) -> PathBuf {
     let mut name = stem.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);

@@ -4,6 +4,7 @@
 //! * [`twin`]: the service against its offline twin, with a bad link and with SIGKILL;
 //! * [`bad_input`]: what must not hurt;
 //! * [`commands`]: the command line by itself;
+//! * [`holter`]: ectopic beats and heart rate variability in what `annotate` writes;
 //! * [`hostile`]: files and packets that a fuzzer found worth keeping.
 //!
 //! `tests/run` provides the servers; see its comment.
@@ -20,6 +21,7 @@
 mod bad_input;
 mod commands;
 mod demo;
+mod holter;
 mod hostile;
 mod support;
 mod twin;

@@ -6,20 +6,33 @@ use std::path::Path;
 
 use color_eyre::eyre::WrapErr;
 use ecg::{
-    AlarmEvent, Anchor, BootId, DeviceId, Layout, Measurement, RecordId, SampleIndex, Utc, Wave,
+    AlarmEvent, Anchor, Beat, BootId, DeviceId, Gap, Layout, Measurement, RecordId, SampleIndex,
+    Utc, Wave,
 };
 
 use super::{AnnotateArgs, Failure, answer};
+use crate::holter::{self, Blind, Holter};
 use crate::monitor::{Effects, Live, Monitor};
 use crate::record::annotation::{self, Annotation, AnnotationCode, Annotations};
-use crate::record::{Player, Record};
+use crate::record::{Player, Record, with_suffix};
 use crate::wall::rfc3339;
 use crate::wearable::Played;
 
 /// The extension of the annotations it writes.
 const ANNOTATOR: &str = "ein";
 
-/// Analyses one record and writes its annotations and events.
+/// What is found in a record.
+struct Found {
+    beats: Vec<Beat>,
+    events: Vec<AlarmEvent>,
+    measured: Vec<Measurement>,
+    /// Stretches without an electrode.
+    blind: Vec<Gap>,
+    /// Where the record ends.
+    end: SampleIndex,
+}
+
+/// Analyses one record and writes what it finds.
 pub(super) fn run(args: &AnnotateArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
     let record = Record::open(&args.record).map_err(Failure::usage)?;
@@ -27,14 +40,19 @@ pub(super) fn run(args: &AnnotateArgs) -> Result<(), Failure> {
     let player = Player::new(record, &args.leads).map_err(Failure::usage)?;
     let layout = player.layout().clone();
     let played = Played::new(player, BootId(0), start).map_err(Failure::usage)?;
-    let (found, measured) =
-        analyse(played, &layout, &name, start, &config).map_err(Failure::Failed)?;
-    write(&args.out, &name, &layout, &found.batch).map_err(Failure::Failed)?;
-    write_measurements(&args.out, &name, &layout, &measured).map_err(Failure::Failed)?;
+    let found = analyse(played, &layout, &name, start, &config).map_err(Failure::Failed)?;
+    let out = &args.out;
+    std::fs::create_dir_all(out)
+        .wrap_err_with(|| format!("cannot create {}", out.display()))
+        .map_err(Failure::Failed)?;
+    let stem = out.join(Path::new(&name).file_name().unwrap_or(name.as_ref()));
+    write(&stem, &layout, &found).map_err(Failure::Failed)?;
+    write_measurements(&stem, &layout, &found.measured).map_err(Failure::Failed)?;
+    write_report(&stem, &name, &layout, &found).map_err(Failure::Failed)?;
     answer(format_args!(
         "{name}: {} beats, {} alarm events\n",
-        found.batch.beats.len(),
-        found.batch.events.len()
+        found.beats.len(),
+        found.events.len()
     ))
 }
 
@@ -60,7 +78,7 @@ fn analyse(
     name: &str,
     start: Utc,
     config: &crate::config::Config,
-) -> color_eyre::Result<(Effects, Vec<Measurement>)> {
+) -> color_eyre::Result<Found> {
     let device: DeviceId = device_name(name).parse()?;
     let machine = alarm::Machine::new(device.clone(), &config.alarm, config.alarm.limits);
     let mut monitor = Monitor::new(config.dsp.clone(), machine);
@@ -74,39 +92,50 @@ fn analyse(
         boot: BootId(0),
     };
     let mut effects = Effects::default();
-    let mut measured = Vec::new();
+    let (mut measured, mut blind) = (Vec::new(), Blind::default());
+    let mut end = SampleIndex(0);
     monitor.start(record, layout, anchor, SampleIndex(0), None, &mut effects)?;
     for packet in played {
-        monitor.block(&packet?.to_block(), anchor, start, &mut effects);
+        let block = packet?.to_block();
+        end = block.end();
+        monitor.block(&block, anchor, start, &mut effects);
         // Only what is written is kept of a record that may be days long.
         effects.windows.clear();
         effects.strips.clear();
-        measured.extend(measurements(&mut effects));
+        take_shown(&mut effects, &mut measured, &mut blind);
         effects.batch.records.clear();
         effects.batch.trends.clear();
     }
     monitor.end(start, &mut effects);
-    measured.extend(measurements(&mut effects));
-    Ok((effects, measured))
+    take_shown(&mut effects, &mut measured, &mut blind);
+    let beats = effects.batch.beats.into_iter();
+    Ok(Found {
+        beats: beats.map(|(_, beat, _)| beat).collect(),
+        events: effects.batch.events,
+        measured,
+        blind: blind.finish(),
+        end,
+    })
 }
 
-/// Takes the measurements out of what is shown; the rest is passed over.
-fn measurements(effects: &mut Effects) -> impl Iterator<Item = Measurement> {
-    effects.live.drain(..).filter_map(|live| match live {
-        Live::Complex(measurement, _) => Some(*measurement),
-        _ => None,
-    })
+/// Takes the measurements and what is known of electrodes out of what is shown; the rest is passed over.
+fn take_shown(effects: &mut Effects, measured: &mut Vec<Measurement>, blind: &mut Blind) {
+    for live in effects.live.drain(..) {
+        match live {
+            Live::Complex(measurement, _) => measured.push(*measurement),
+            Live::Quality(quality) => blind.note(&quality),
+            _ => {}
+        }
+    }
 }
 
 /// Writes `NAME.csv`: each beat's waves in samples, intervals in ms and levels in mV; empty where there is none.
 fn write_measurements(
-    out: &Path,
-    name: &str,
+    stem: &Path,
     layout: &Layout,
     measured: &[Measurement],
 ) -> color_eyre::Result<()> {
-    let stem = out.join(Path::new(name).file_name().unwrap_or(name.as_ref()));
-    let path = stem.with_extension("csv");
+    let path = with_suffix(stem, "csv");
     let context = || format!("cannot write {}", path.display());
     let mut lines = BufWriter::new(File::create(&path).wrap_err_with(context)?);
     write!(
@@ -169,33 +198,54 @@ fn row(measurement: &Measurement) -> String {
         .join(",")
 }
 
-/// Writes `NAME.ein` (beats, and alarms as notes) and `NAME.jsonl` (alarm events).
-fn write(out: &Path, name: &str, layout: &Layout, batch: &store::Batch) -> color_eyre::Result<()> {
-    std::fs::create_dir_all(out).wrap_err_with(|| format!("cannot create {}", out.display()))?;
-    let stem = out.join(Path::new(name).file_name().unwrap_or(name.as_ref()));
-    let beats = batch
+/// Writes `NAME.ein` (beats, rhythms, and alarms as notes) and `NAME.jsonl` (alarm events).
+fn write(stem: &Path, layout: &Layout, found: &Found) -> color_eyre::Result<()> {
+    let rate = layout.base_rate();
+    let beats = found
         .beats
         .iter()
-        .map(|(_, beat, _)| Annotation::new(beat.r_peak, AnnotationCode::from(beat.class)));
-    let notes = batch.events.iter().map(|event| Annotation {
+        .map(|beat| Annotation::new(beat.r_peak, AnnotationCode::from(beat.class)));
+    let notes = found.events.iter().map(|event| Annotation {
         aux: format!("{} {}", event.condition, event.state),
         ..Annotation::new(event.at, AnnotationCode::NOTE)
     });
-    let mut list: Vec<Annotation> = beats.chain(notes).collect();
+    let rhythms = holter::rhythms(&found.beats, &found.blind, rate);
+    let mut list: Vec<Annotation> = rhythms.into_iter().chain(beats).chain(notes).collect();
     list.sort_by_key(|annotation| annotation.at);
     let annotations = Annotations {
         list,
-        resolution_hz: Some(layout.base_rate().hz()),
+        resolution_hz: Some(rate.hz()),
     };
-    annotations.write(&annotation::path(&stem, ANNOTATOR))?;
+    annotations.write(&annotation::path(stem, ANNOTATOR))?;
 
-    let path = stem.with_extension("jsonl");
+    let path = with_suffix(stem, "jsonl");
     let context = || format!("cannot write {}", path.display());
     let mut lines = BufWriter::new(File::create(&path).wrap_err_with(context)?);
-    for event in &batch.events {
+    for event in &found.events {
         writeln!(lines, "{}", line(event)).wrap_err_with(context)?;
     }
     lines.flush().wrap_err_with(context)
+}
+
+/// Writes `NAME.ectopy.csv` (couplets, runs, bigeminy, trigeminy), `NAME.hrv.csv` (heart rate variability in stretches
+/// of five minutes) and `NAME.summary.json` (ectopic beats and variability of the whole record).
+fn write_report(stem: &Path, name: &str, layout: &Layout, found: &Found) -> color_eyre::Result<()> {
+    let rate = layout.base_rate();
+    let report = Holter::of(&found.beats, &found.blind, rate);
+    let blind = found.blind.iter();
+    let blind_seconds = blind
+        .map(|gap| rate.seconds(gap.end.since(gap.start)))
+        .sum();
+    let summary = report.summary(name, found.end, blind_seconds);
+    for (extension, text) in [
+        ("ectopy.csv", report.episodes_csv()),
+        ("hrv.csv", report.stretches_csv()),
+        ("summary.json", format!("{summary:#}\n")),
+    ] {
+        let path = with_suffix(stem, extension);
+        std::fs::write(&path, text).wrap_err_with(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn line(event: &AlarmEvent) -> serde_json::Value {
