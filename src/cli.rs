@@ -140,7 +140,7 @@ struct AnnotateArgs {
 enum EvaluateCommand {
     /// Beat detection against .atr files, by the rules of EC57
     Qrs(QrsArgs),
-    /// Classes of beats against .atr files, by the rules of EC57
+    /// Classes of beats, runs and rhythms against .atr files, by the rules of EC57
     Beats(BeatsArgs),
     /// P, QRS and T against one annotation file per lead, as in LUDB
     Delineate(DelineateArgs),
@@ -196,6 +196,9 @@ struct BeatsArgs {
     /// Find beats by these weights instead of those that ship
     #[arg(long, value_name = "FILE")]
     detector: Option<PathBuf>,
+    /// Score NAME.EXT beside each record, classes and rhythms of its beats, in place of our own
+    #[arg(long, value_name = "EXT", conflicts_with_all = ["model", "detector"])]
+    annotator: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
 }

@@ -6,6 +6,8 @@ pub mod ec57;
 pub mod noise;
 pub mod qrs;
 pub mod report;
+pub mod rhythms;
+pub mod runs;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -212,7 +212,11 @@ fn classes_of_real_records_are_told() {
     let Some(mitdb) = recordings("mitdb") else {
         return;
     };
-    let output = succeed(einthoven().args(["evaluate", "beats", "--json"]).arg(mitdb));
+    let output = succeed(
+        einthoven()
+            .args(["evaluate", "beats", "--json"])
+            .arg(&mitdb),
+    );
     let score: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(score["task"], "beats");
     let paced = |record: &Value| record["reason"] == "paced";
@@ -234,6 +238,31 @@ fn classes_of_real_records_are_told() {
             "{class}: {figures}"
         );
     }
+    let at_least = |figures: &Value, least: [f64; 2], keys: [&str; 2]| {
+        for (key, least) in keys.into_iter().zip(least) {
+            assert!(figures[key].as_f64().unwrap() >= least, "{key} {figures}");
+        }
+    };
+    let both = ["se", "ppv"];
+    at_least(&gross["runs"]["couplets"], [70.0, 88.0], both);
+    at_least(&gross["runs"]["short"], [70.0, 70.0], both);
+    at_least(&gross["runs"]["long"], [70.0, 90.0], both);
+    at_least(&gross["rhythms"]["B"], [90.0, 80.0], both);
+
+    // The classes of the reference: what is missing is not for a classifier to find.
+    let mut command = einthoven();
+    command.args(["evaluate", "beats", "--json", "--annotator", "atr"]);
+    let output = succeed(command.arg(&mitdb));
+    let score: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let gross = &score["gross"];
+    for length in ["couplets", "short", "long"] {
+        at_least(&gross["runs"][length], [100.0, 100.0], both);
+    }
+    at_least(&gross["veb"], [100.0, 100.0], both);
+    at_least(&gross["rhythms"]["B"], [98.0, 95.0], both);
+    let time = ["duration_se", "duration_ppv"];
+    at_least(&gross["rhythms"]["B"], [90.0, 90.0], time);
+    at_least(&gross["rhythms"]["T"], [90.0, 75.0], time);
 }
 
 /// Runs only where the recordings are; prints a line where they are not.

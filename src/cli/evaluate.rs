@@ -36,9 +36,13 @@ pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
 /// Scores the classes of beats on every record of a folder.
 pub(super) fn beats(args: &BeatsArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
-    let models = models(args.detector.as_deref(), args.model.as_deref())?;
-    let report = classes::run(&args.dir, &config.dsp, &models, args.skip)
-        .map_err(color_eyre::Report::from)?;
+    let options = classes::Options {
+        models: models(args.detector.as_deref(), args.model.as_deref())?,
+        skip_seconds: args.skip,
+        annotator: args.annotator.clone(),
+    };
+    let report =
+        classes::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()))
 }
 
