@@ -122,7 +122,6 @@ pub struct Chain {
     lag: ecg::SampleCount,
     settle_lag: ecg::SampleCount,
     paths: Vec<Path>,
-    plans: Vec<Arc<ResamplePlan>>,
     trail: Trail,
     ecg: Fusion,
     ppg: Selection,
@@ -213,16 +212,9 @@ impl Chain {
         config.check()?;
         let base = layout.base_rate();
         let window_rate = SampleRate::new(config.window.rate_hz)?;
-        let mut plans: Vec<Arc<ResamplePlan>> = Vec::new();
         let mut paths = Vec::with_capacity(layout.len());
         for signal in layout.iter() {
-            let plan = plans.iter().find(|plan| plan.input() == signal.rate);
-            let plan = if let Some(plan) = plan {
-                Arc::clone(plan)
-            } else {
-                plans.push(Arc::new(ResamplePlan::new(signal.rate, window_rate)));
-                Arc::clone(&plans[plans.len() - 1])
-            };
+            let plan = ResamplePlan::shared(signal.rate, window_rate);
             let detector = match signal.kind {
                 SignalKind::Ecg(_) => {
                     let networks = Arc::clone(&models.qrs);
@@ -252,14 +244,13 @@ impl Chain {
             lag: base.count(Self::LAG_SECONDS),
             settle_lag: base.count(Self::SETTLE_SECONDS),
             paths,
-            plans,
             trail: Trail::new(layout, window_rate, &config.window),
             ecg: Fusion::new(base, &ecg),
             ppg: Selection::new(base, &ppg),
             ecg_rate: RateCounter::new(RateSource::Ecg, base),
             ppg_rate: RateCounter::new(RateSource::Ppg, base),
             meter: Meter::new(layout, window_rate, &ecg)?,
-            classifier: Classifier::new(Arc::clone(&models.classes), base),
+            classifier: Classifier::new(Arc::clone(&models.classes), base, class_leads.len()),
             class_leads,
             held: Vec::with_capacity(32),
             late: Vec::with_capacity(32),
@@ -387,10 +378,10 @@ impl Chain {
         self.state_parts().iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// The memory that this chain holds, stack and heap, by what it is for.
+    /// The memory that this chain holds, stack and heap, by what it is for; models and resampling plans, which it
+    /// shares with others, not counted.
     pub fn state_parts(&self) -> Vec<(&'static str, usize)> {
         let paths = |of: fn(&Path) -> usize| self.paths.iter().map(of).sum::<usize>();
-        let plan = |plan: &Arc<ResamplePlan>| size_of::<ResamplePlan>() + plan.heap_bytes();
         let held = (self.held.capacity() + self.late.capacity()) * size_of::<Held>();
         let small = self.ecg.heap_bytes()
             + self.ppg.heap_bytes()
@@ -399,7 +390,6 @@ impl Chain {
         vec![
             ("chain", size_of::<Self>() + small + held),
             ("detectors", paths(|path| path.detector.heap_bytes())),
-            ("resampling plans", self.plans.iter().map(plan).sum()),
             ("resamplers", paths(|path| path.resampler.heap_bytes())),
             ("baselines", paths(|path| path.baseline.heap_bytes())),
             (

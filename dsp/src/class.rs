@@ -26,6 +26,7 @@ use ecg::{Beat, BeatClass, SampleCount, SampleIndex, SampleRate};
 
 pub use model::Model;
 pub use shape::Lead;
+use shape::Look;
 
 /// A beat has its class once this much after it is decided.
 pub const AFTER_SECONDS: f64 = 1.2;
@@ -62,13 +63,16 @@ pub(crate) struct Classifier {
     told: usize,
     /// What speaks for V in these, before the vote; nothing where no lead shows the beat.
     logits: VecDeque<Option<f32>>,
+    /// Of each lead, the last of them that have their class as they look there.
+    looks: Vec<Vec<Look>>,
     /// The beats in seconds, to work on.
     seconds: Vec<f64>,
 }
 
 impl Classifier {
-    /// For positions at `base`.
-    pub(crate) fn new(model: Arc<Model>, base: SampleRate) -> Self {
+    /// For positions at `base` and so many leads, at most [`MAX_LEADS`].
+    pub(crate) fn new(model: Arc<Model>, base: SampleRate, n_leads: usize) -> Self {
+        let looks = (0..n_leads.min(MAX_LEADS)).map(|_| Vec::with_capacity(shape::MOST));
         Self {
             model,
             base,
@@ -78,6 +82,7 @@ impl Classifier {
             beats: VecDeque::with_capacity(128),
             told: 0,
             logits: VecDeque::with_capacity(128),
+            looks: looks.collect(),
             seconds: Vec::with_capacity(128),
         }
     }
@@ -87,6 +92,7 @@ impl Classifier {
         self.beats.clear();
         self.told = 0;
         self.logits.clear();
+        self.looks.iter_mut().for_each(Vec::clear);
     }
 
     /// The next beat.
@@ -130,12 +136,20 @@ impl Classifier {
     }
 
     /// The class of the first beat that has none, and what speaks for V in it alone.
-    fn class<'a>(&self, leads: impl Iterator<Item = Lead<'a>>) -> (BeatClass, Option<f32>) {
+    fn class<'a>(&mut self, leads: impl Iterator<Item = Lead<'a>>) -> (BeatClass, Option<f32>) {
         let k = self.told;
         let rhythm = rhythm::features(&self.seconds, k, CONTEXT_SECONDS);
         let near = rhythm::features(&self.seconds, k, NEAR_SECONDS);
-        let shapes = leads.take(MAX_LEADS);
-        let shapes = shapes.filter_map(|lead| shape::features(&lead, &self.seconds, k));
+        let (at, n) = (self.seconds[k], shape::before(&self.seconds, k).len());
+        let shapes = leads.zip(&mut self.looks).filter_map(|(lead, looks)| {
+            let own = Look::of(&lead, at)?;
+            let row = shape::row(&own, &looks[looks.len().saturating_sub(n)..]);
+            if looks.len() == shape::MOST {
+                looks.remove(0);
+            }
+            looks.push(own);
+            row
+        });
         let Some(judged) = self.model.judge(&rhythm, &near, shapes) else {
             return (BeatClass::Q, None);
         };
@@ -151,6 +165,7 @@ impl Classifier {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.beats.capacity() * size_of::<SampleIndex>()
             + self.logits.capacity() * size_of::<Option<f32>>()
+            + self.looks.iter().map(Vec::capacity).sum::<usize>() * size_of::<Look>()
             + self.seconds.capacity() * size_of::<f64>()
     }
 }
@@ -196,7 +211,7 @@ mod tests {
     #[test]
     fn a_class_waits_for_beats_trace_or_the_end() {
         let rate = SampleRate::new(HZ).unwrap();
-        let mut classifier = Classifier::new(Model::shipped(), rate);
+        let mut classifier = Classifier::new(Model::shipped(), rate, 1);
         for beat in [1000, 1200, 1400] {
             classifier.push(SampleIndex(beat));
         }
@@ -212,7 +227,7 @@ mod tests {
     #[test]
     fn old_beats_are_dropped() {
         let rate = SampleRate::new(HZ).unwrap();
-        let mut classifier = Classifier::new(Model::shipped(), rate);
+        let mut classifier = Classifier::new(Model::shipped(), rate, 1);
         let before = classifier.heap_bytes();
         for beat in 0..1000 {
             classifier.push(SampleIndex(beat * 200));

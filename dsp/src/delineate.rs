@@ -125,9 +125,9 @@ impl Delineator {
                 limit: MIN_RATE_HZ,
             });
         }
-        let plan = ResamplePlan::new(rate, SampleRate::new(RATE_HZ)?);
+        let plan = ResamplePlan::shared(rate, SampleRate::new(RATE_HZ)?);
         Ok(Self {
-            resampler: Resampler::new(Arc::new(plan), SampleIndex(0)),
+            resampler: Resampler::new(plan, SampleIndex(0)),
             resampled: Vec::with_capacity(LENGTH),
             track: Track::default(),
             judge,

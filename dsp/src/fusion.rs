@@ -260,8 +260,8 @@ impl Fusion {
     fn last_of<'a>(&self, voice: &'a Voice, middle: u64) -> Option<&'a Candidate> {
         let recent = middle.saturating_sub(self.base.count(AWAKE_SECONDS).0);
         let seen = voice.gone.iter().chain(&voice.found);
-        seen.filter(|candidate| (recent..middle).contains(&candidate.middle.0))
-            .last()
+        let mut latest = seen.rev();
+        latest.find(|candidate| (recent..middle).contains(&candidate.middle.0))
     }
 
     /// Lets go of the candidates that no event after `middle` will ask for.

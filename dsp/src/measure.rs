@@ -17,7 +17,6 @@
 //! 1977) on drawing the baseline through PR segments.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use ecg::{
     Intervals, Layout, Lead, Levels, Measurement, Quality, SampleIndex, SampleRate, SignalKind,
@@ -125,16 +124,11 @@ impl Meter {
         let slow_rate = SampleRate::new(delineate::RATE_HZ)?;
         let every = window_rate.hz() / delineate::RATE_HZ;
         let seconds = 1.0 + crate::Chain::SETTLE_SECONDS;
-        let mut plans: Vec<Arc<ResamplePlan>> = Vec::new();
-        let mut tracks = |lead: Lead, rate: SampleRate| {
+        let tracks = |lead: Lead, rate: SampleRate| {
             let source = if every >= 1.0 && every.fract() == 0.0 {
                 Source::Window(whole(every))
             } else {
-                let plan = plans.iter().find(|plan| plan.input() == rate).cloned();
-                let plan = plan.unwrap_or_else(|| {
-                    plans.push(Arc::new(ResamplePlan::new(rate, slow_rate)));
-                    Arc::clone(&plans[plans.len() - 1])
-                });
+                let plan = ResamplePlan::shared(rate, slow_rate);
                 Source::Own(Box::new(Resampler::new(plan, SampleIndex(0))))
             };
             let room = |rate: SampleRate, seconds: f64| {

@@ -11,7 +11,7 @@
     reason = "what is inlined takes on the instructions of the function that was dispatched to"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ecg::{SampleIndex, SampleRate};
 use pulp::{Arch, Simd, WithSimd};
@@ -29,10 +29,11 @@ const MAX_PHASES: u64 = 128;
 /// Input samples taken in at once; the history is a little longer than the filter and this.
 const BITE: usize = 128;
 
-/// The coefficients for one pair of rates. Shared by all signals of that rate.
+/// The coefficients for one pair of rates, up to some 70 kB.
 #[derive(Debug)]
 pub struct ResamplePlan {
     input: SampleRate,
+    output: SampleRate,
     /// Input samples per output sample, as a reduced fraction.
     step: u64,
     per: u64,
@@ -49,6 +50,20 @@ pub struct ResamplePlan {
 }
 
 impl ResamplePlan {
+    /// The plan from `input` to `output` that all signals of these rates share as long as there are any.
+    pub fn shared(input: SampleRate, output: SampleRate) -> Arc<Self> {
+        static PLANS: Mutex<Vec<Weak<ResamplePlan>>> = Mutex::new(Vec::new());
+        let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.retain(|plan| plan.strong_count() > 0);
+        let mut there = plans.iter().filter_map(Weak::upgrade);
+        if let Some(plan) = there.find(|plan| plan.input == input && plan.output == output) {
+            return plan;
+        }
+        let plan = Arc::new(Self::new(input, output));
+        plans.push(Arc::downgrade(&plan));
+        plan
+    }
+
     /// The plan from `input` to `output`; any two rates will do.
     pub fn new(input: SampleRate, output: SampleRate) -> Self {
         let (from, to) = (microhertz(input), microhertz(output));
@@ -76,6 +91,7 @@ impl ResamplePlan {
         }
         Self {
             input,
+            output,
             step,
             per,
             whole_step: step / per,
@@ -85,15 +101,6 @@ impl ResamplePlan {
             n_taps,
             taps,
         }
-    }
-
-    /// The rate of the input.
-    pub fn input(&self) -> SampleRate {
-        self.input
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.taps)
     }
 }
 

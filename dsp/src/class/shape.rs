@@ -166,13 +166,41 @@ impl Outline {
     }
 }
 
+/// A beat cut out of a lead, with what can be told of it by itself.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
+    wide: Wide,
+    outline: Outline,
+}
+
+impl Look {
+    /// Of the beat with its R peak `at` seconds; `None` where nothing of the lead is at hand.
+    pub(super) fn of(lead: &Lead<'_>, at: f64) -> Option<Self> {
+        if lead.samples.is_empty() {
+            return None;
+        }
+        let wide = lead.cut(at);
+        let outline = Outline::of(&wide);
+        Some(Self { wide, outline })
+    }
+}
+
 /// The features of beat `k` of `beats`, instants in seconds in order; `None` where the lead is flat.
 pub fn features(lead: &Lead<'_>, beats: &[f64], k: usize) -> Option<[f32; N]> {
-    if lead.samples.is_empty() {
-        return None;
-    }
-    let own = lead.cut(beats[k]);
-    let outline = Outline::of(&own);
+    let looks = beats[before(beats, k)].iter();
+    let looks: Option<Vec<Look>> = looks.map(|at| Look::of(lead, *at)).collect();
+    row(&Look::of(lead, beats[k])?, &looks?)
+}
+
+/// The beats that beat `k` is compared with.
+pub(super) fn before(beats: &[f64], k: usize) -> std::ops::Range<usize> {
+    let first = beats[..k].partition_point(|at| *at < beats[k] - NEAR_SECONDS);
+    first.max(k.saturating_sub(MOST))..k
+}
+
+/// The features of a beat after `others`, at most [`MOST`], oldest first; `None` where the lead is flat.
+pub(super) fn row(own: &Look, others: &[Look]) -> Option<[f32; N]> {
+    let outline = &own.outline;
     // Less than a microvolt is no heart.
     if outline.height.is_nan() || outline.height < 1e-3 {
         return None;
@@ -189,30 +217,23 @@ pub fn features(lead: &Lead<'_>, beats: &[f64], k: usize) -> Option<[f32; N]> {
     row[7] = outline.area / scale;
     row[8] = outline.p / scale;
     row[9] = outline.noise;
-
-    let first = beats[..k].partition_point(|at| *at < beats[k] - NEAR_SECONDS);
-    let first = first.max(k.saturating_sub(MOST));
-    let n = k - first;
-    if n >= 2 {
-        let mut wides = [[0.0; WIDE]; MOST];
-        for (slot, at) in wides.iter_mut().zip(&beats[first..k]) {
-            *slot = lead.cut(*at);
-        }
-        compare(&mut row, &own, &outline, &wides[..n]);
+    if others.len() >= 2 {
+        compare(&mut row, own, others);
     }
     Some(row)
 }
 
 /// The beat beside those before it.
-fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
+fn compare(row: &mut [f32; N], own: &Look, others: &[Look]) {
     let n = others.len();
-    let beat = &own[SHIFT..SHIFT + LENGTH];
+    let outline = &own.outline;
+    let beat = &own.wide[SHIFT..SHIFT + LENGTH];
     let qrs = Centred::of(&beat[QRS]);
 
     // How well it fits each of them, where it fits best.
     let mut fits = [0.0; MOST];
     for (slot, other) in fits.iter_mut().zip(others) {
-        *slot = qrs.best(other).0;
+        *slot = qrs.best(&other.wide).0;
     }
     row[LAST_FIT] = fits[n - 1];
     row[LAST_BUT_ONE_FIT] = fits[n - 2];
@@ -221,10 +242,6 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
     sorted[..n].sort_by(f32::total_cmp);
     row[12] = median(&sorted[..n]);
 
-    let mut outlines = [Outline::default(); MOST];
-    for (slot, other) in outlines.iter_mut().zip(others) {
-        *slot = Outline::of(other);
-    }
     let (template, alike) = template(others);
     let (fit, shift) = qrs.best(&template);
     let usual = &template[shift..shift + LENGTH];
@@ -240,8 +257,8 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
     let usual = |of: fn(&Outline) -> f32| {
         let mut values = [0.0; MOST];
         let mut n_alike = 0;
-        for (outline, _) in outlines.iter().zip(alike).filter(|(_, alike)| *alike) {
-            values[n_alike] = of(outline);
+        for (other, _) in others.iter().zip(alike).filter(|(_, alike)| *alike) {
+            values[n_alike] = of(&other.outline);
             n_alike += 1;
         }
         values[..n_alike].sort_by(f32::total_cmp);
@@ -271,8 +288,8 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
 
     // The narrowest beats may be the normal ones even where they are few.
     let mut spreads = [0.0; MOST];
-    for (slot, outline) in spreads.iter_mut().zip(&outlines[..n]) {
-        *slot = outline.spread;
+    for (slot, other) in spreads.iter_mut().zip(others) {
+        *slot = other.outline.spread;
     }
     let mut sorted = spreads;
     sorted[..n].sort_by(f32::total_cmp);
@@ -281,7 +298,8 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
     let (mut areas, mut fit, mut n_narrow) = ([0.0; MOST], 0.0, 0);
     for k in 0..n {
         if spreads[k] <= narrow {
-            areas[n_narrow] = outlines[k].area / (outlines[k].height + 1e-3);
+            let other = &others[k].outline;
+            areas[n_narrow] = other.area / (other.height + 1e-3);
             fit += fits[k];
             n_narrow += 1;
         }
@@ -290,8 +308,8 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
     row[37] = (outline.area / (outline.height + 1e-3) / (median(&areas[..n_narrow]) + 1e-3)).ln();
     row[38] = fit / n_narrow.max(1) as f32;
     let mut noises = [0.0; MOST];
-    for (slot, outline) in noises.iter_mut().zip(&outlines[..n]) {
-        *slot = outline.noise;
+    for (slot, other) in noises.iter_mut().zip(others) {
+        *slot = other.outline.noise;
     }
     noises[..n].sort_by(f32::total_cmp);
     row[39] = median(&noises[..n]);
@@ -299,7 +317,7 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
     // Beside how much the beats before it differ among themselves.
     let mut apart = [0.0; MOST];
     for (slot, other) in apart.iter_mut().zip(others) {
-        let own = &other[SHIFT..SHIFT + LENGTH];
+        let own = &other.wide[SHIFT..SHIFT + LENGTH];
         *slot = difference(&own[QRS], &template[SHIFT..SHIFT + LENGTH][QRS]);
     }
     apart[..n].sort_by(f32::total_cmp);
@@ -313,12 +331,12 @@ fn compare(row: &mut [f32; N], own: &Wide, outline: &Outline, others: &[Wide]) {
 
 /// The mean of the beats that are most alike, and which these are: the half nearest to the beat that is
 /// nearest to half of the others.
-fn template(others: &[Wide]) -> (Wide, [bool; MOST]) {
+fn template(others: &[Look]) -> (Wide, [bool; MOST]) {
     let n = others.len();
     let mut apart = [[0.0; MOST]; MOST];
     for a in 0..n {
         for b in 0..a {
-            let distance = apart_squared(&others[a], &others[b]);
+            let distance = apart_squared(&others[a].wide, &others[b].wide);
             apart[a][b] = distance;
             apart[b][a] = distance;
         }
@@ -339,7 +357,7 @@ fn template(others: &[Wide]) -> (Wide, [bool; MOST]) {
         if apart[centre][k] <= limit {
             alike[k] = true;
             n_alike += 1.0;
-            for (slot, x) in mean.iter_mut().zip(other) {
+            for (slot, x) in mean.iter_mut().zip(&other.wide) {
                 *slot += x;
             }
         }
