@@ -142,7 +142,7 @@ impl Classifier {
         let near = rhythm::features(&self.seconds, k, NEAR_SECONDS);
         let (at, n) = (self.seconds[k], shape::before(&self.seconds, k).len());
         let shapes = leads.zip(&mut self.looks).filter_map(|(lead, looks)| {
-            let own = Look::of(&lead, at)?;
+            let own = Look::of(&lead, at, looks)?;
             let row = shape::row(&own, &looks[looks.len().saturating_sub(n)..]);
             if looks.len() == shape::MOST {
                 looks.remove(0);

@@ -121,7 +121,6 @@ pub struct Qrs {
     stride: u64,
     /// Room to work in.
     lead: Vec<f32>,
-    sums: Vec<f32>,
     inputs: Vec<f32>,
     peak: Peak,
     last_peak: Option<u64>,
@@ -167,6 +166,7 @@ impl Qrs {
         let inner_kept = sight::BEFORE_SECONDS + LOOK_AHEAD_SECONDS + 0.12 + bite;
         let sparse_kept = sight::ENVELOPE_SECONDS + LOOK_AHEAD_SECONDS + 0.05 + bite;
         let bends_kept = sparse_kept + envelope.delay();
+        let n_bends = room(bends_kept, inner_rate / stride as f64);
         Ok(Self {
             rate: hz,
             inner_rate,
@@ -185,13 +185,12 @@ impl Qrs {
             ring: vec![f32::NAN; room(KEPT_SECONDS + BITE as f64 / hz, hz)],
             inner: vec![f32::NAN; room(inner_kept, inner_rate)],
             sparse: vec![0.0; room(sparse_kept, inner_rate / stride as f64)],
-            bends: vec![0.0; room(bends_kept, inner_rate / stride as f64)],
+            bends: vec![0.0; n_bends],
             bend_half: index(samples(sight::BEND_SECONDS * inner_rate)).clamp(1, MOST_BENT / 2),
             bend_sum: 0.0,
             recent: [f32::NAN; MOST_BENT],
             stride,
-            lead: Vec::with_capacity(room(inner_kept, inner_rate)),
-            sums: Vec::with_capacity(room(inner_kept, inner_rate)),
+            lead: Vec::with_capacity(room(inner_kept, inner_rate).max(n_bends)),
             inputs: vec![0.0; N_SIGHT + N_CONTEXT],
             peak: Peak::new(hz),
             last_peak: None,
@@ -366,7 +365,7 @@ impl Qrs {
             self.bend_sum += bend;
             if at.is_multiple_of(self.stride) {
                 let sparse = slot(at / self.stride, &self.bends);
-                self.bends[sparse] = std::mem::take(&mut self.bend_sum);
+                self.bends[sparse] = std::mem::take(&mut self.bend_sum) / self.stride as f32;
             }
         }
     }
@@ -431,43 +430,28 @@ impl Qrs {
         let low = samples(middle - sight::BEFORE_SECONDS * self.inner_rate);
         let high = samples(middle + sight::AFTER_SECONDS * self.inner_rate);
         read(&self.inner, low, high, &mut self.lead);
-        sight::form(
-            self.lead.iter().copied(),
-            middle - low as f64,
-            self.inner_rate,
-            &mut self.sums,
-            form,
-        );
+        sight::form(&mut self.lead, middle - low as f64, self.inner_rate, form);
         sight::finish_form(crest, form, &mut moves[..3]);
 
         for (k, out) in envelope.iter_mut().enumerate() {
             let at = crest.at as f64 + sight::envelope_offset(k) * self.inner_rate;
             let at = at / self.stride as f64;
-            let value = if at <= -0.5 {
+            *out = if at <= -0.5 {
                 0.0
             } else {
                 self.sparse[slot(samples(at), &self.sparse)]
             };
-            *out = sight::octaves(value, crest.height);
         }
+        sight::all_octaves(envelope, crest.height);
         let stride = self.stride as f64;
         let centre = (middle + self.bend_half as f64) / stride + 0.5;
         let low = samples(centre - (sight::ENVELOPE_SECONDS + 0.03) * self.inner_rate / stride);
         let high = samples(centre + (sight::AFTER_SECONDS - 0.02) * self.inner_rate / stride);
-        let sparse = &self.bends;
-        let values = (low..=high).map(|at| sparse[slot(at, sparse)] / self.stride as f32);
-        sight::bends(
-            values,
-            centre - low as f64,
-            self.inner_rate / stride,
-            crest,
-            &mut self.sums,
-            bends,
-        );
-        let heights: [f32; N_HALVES] = self.context.halves(crest.at);
-        for (out, height) in halves.iter_mut().zip(heights) {
-            *out = sight::octaves(height, crest.height);
-        }
+        read(&self.bends, low, high, &mut self.lead);
+        let centre = centre - low as f64;
+        sight::bends(&self.lead, centre, self.inner_rate / stride, crest, bends);
+        halves.copy_from_slice(&self.context.halves::<N_HALVES>(crest.at));
+        sight::all_octaves(halves, crest.height);
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -477,7 +461,6 @@ impl Qrs {
             &self.sparse,
             &self.bends,
             &self.lead,
-            &self.sums,
             &self.inputs,
         ];
         self.envelope.heap_bytes()

@@ -171,25 +171,37 @@ impl Outline {
 pub(super) struct Look {
     wide: Wide,
     outline: Outline,
+    /// How far it is from the beats before it, the last one first; squared.
+    apart: [f32; MOST],
 }
 
 impl Look {
-    /// Of the beat with its R peak `at` seconds; `None` where nothing of the lead is at hand.
-    pub(super) fn of(lead: &Lead<'_>, at: f64) -> Option<Self> {
+    /// Of the beat with its R peak `at` seconds after `others`, oldest first; `None` where nothing of the lead is
+    /// at hand.
+    pub(super) fn of(lead: &Lead<'_>, at: f64, others: &[Look]) -> Option<Self> {
         if lead.samples.is_empty() {
             return None;
         }
         let wide = lead.cut(at);
-        let outline = Outline::of(&wide);
-        Some(Self { wide, outline })
+        let mut apart = [0.0; MOST];
+        for (slot, other) in apart.iter_mut().zip(others.iter().rev()) {
+            *slot = apart_squared(&wide, &other.wide);
+        }
+        Some(Self {
+            wide,
+            outline: Outline::of(&wide),
+            apart,
+        })
     }
 }
 
 /// The features of beat `k` of `beats`, instants in seconds in order; `None` where the lead is flat.
 pub fn features(lead: &Lead<'_>, beats: &[f64], k: usize) -> Option<[f32; N]> {
-    let looks = beats[before(beats, k)].iter();
-    let looks: Option<Vec<Look>> = looks.map(|at| Look::of(lead, *at)).collect();
-    row(&Look::of(lead, beats[k])?, &looks?)
+    let mut looks = Vec::with_capacity(MOST);
+    for at in &beats[before(beats, k)] {
+        looks.push(Look::of(lead, *at, &looks)?);
+    }
+    row(&Look::of(lead, beats[k], &looks)?, &looks)
 }
 
 /// The beats that beat `k` is compared with.
@@ -333,20 +345,19 @@ fn compare(row: &mut [f32; N], own: &Look, others: &[Look]) {
 /// nearest to half of the others.
 fn template(others: &[Look]) -> (Wide, [bool; MOST]) {
     let n = others.len();
-    let mut apart = [[0.0; MOST]; MOST];
-    for a in 0..n {
-        for b in 0..a {
-            let distance = apart_squared(&others[a].wide, &others[b].wide);
-            apart[a][b] = distance;
-            apart[b][a] = distance;
-        }
-    }
+    let apart = |a: usize, b: usize| match a.abs_diff(b) {
+        0 => 0.0,
+        back => others[a.max(b)].apart[back - 1],
+    };
     let mut best = (f32::INFINITY, 0);
-    for (k, row) in apart[..n].iter().enumerate() {
-        let mut row = *row;
-        row[..n].sort_by(f32::total_cmp);
-        if row[n / 2] < best.0 {
-            best = (row[n / 2], k);
+    for k in 0..n {
+        let mut row = [0.0; MOST];
+        for (other, slot) in row[..n].iter_mut().enumerate() {
+            *slot = apart(k, other);
+        }
+        let (_, middle, _) = row[..n].select_nth_unstable_by(n / 2, f32::total_cmp);
+        if *middle < best.0 {
+            best = (*middle, k);
         }
     }
     let (limit, centre) = best;
@@ -354,7 +365,7 @@ fn template(others: &[Look]) -> (Wide, [bool; MOST]) {
     let mut mean = [0.0; WIDE];
     let mut n_alike = 0.0;
     for (k, other) in others.iter().enumerate() {
-        if apart[centre][k] <= limit {
+        if apart(centre, k) <= limit {
             alike[k] = true;
             n_alike += 1.0;
             for (slot, x) in mean.iter_mut().zip(&other.wide) {
@@ -389,23 +400,32 @@ impl Centred {
 
     /// The highest correlation with `other`, and the shift where it is; [`SHIFT`] is none.
     fn best(&self, other: &Wide) -> (f32, usize) {
+        /// As many shifts as there are, and one to make it a multiple of four.
+        const SHIFTS: usize = 2 * SHIFT + 2;
         // The mean of the other one drops out of the product, for these values have none.
-        let span = &other[QRS.start..QRS.end + 2 * SHIFT];
+        let span = &other[QRS.start..QRS.end + SHIFTS];
+        let mut products = [0.0; SHIFTS];
+        for (value, near) in self.values.iter().zip(span.windows(SHIFTS)) {
+            for (product, near) in products.iter_mut().zip(near) {
+                *product += value * near;
+            }
+        }
         let n = self.values.len();
         let mut sum: f32 = span[..n].iter().sum();
         let mut squares: f32 = span[..n].iter().map(|x| x * x).sum();
+        let mut powers = [0.0; SHIFTS];
+        for (power, (old, new)) in powers.iter_mut().zip(span.iter().zip(&span[n..])) {
+            *power = squares - sum * sum / n as f32;
+            sum += new - old;
+            squares += new * new - old * old;
+        }
+        for (product, power) in products.iter_mut().zip(powers) {
+            *product /= self.norm * power.max(0.0).sqrt() + 1e-9;
+        }
         let mut best = (-1.0, SHIFT);
-        for shift in 0..=2 * SHIFT {
-            if shift > 0 {
-                let (old, new) = (span[shift - 1], span[shift + n - 1]);
-                sum += new - old;
-                squares += new * new - old * old;
-            }
-            let product = dot(&self.values, &span[shift..shift + n]);
-            let norm = (squares - sum * sum / n as f32).max(0.0).sqrt();
-            let fit = product / (self.norm * norm + 1e-9);
-            if fit > best.0 {
-                best = (fit, shift);
+        for (shift, fit) in products[..=2 * SHIFT].iter().enumerate() {
+            if *fit > best.0 {
+                best = (*fit, shift);
             }
         }
         best
@@ -424,19 +444,6 @@ fn apart_squared(a: &Wide, b: &Wide) -> f32 {
         }
     }
     lanes.iter().sum()
-}
-
-/// The sum of products, in four lanes.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
-    let mut lanes = [0.0; 4];
-    for (a, b) in a.iter().zip(b) {
-        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-            *lane += a * b;
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    lanes.iter().sum::<f32>() + rest
 }
 
 /// Sums of products of two stretches without their means: own, common, the other's.

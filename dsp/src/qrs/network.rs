@@ -8,7 +8,14 @@
 //! Rectified; the scaling of the inputs is folded into the first layers. A first opinion costs about 4,500
 //! multiplications, a second one 26,000; only candidates that are not plain at first sight need one.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is inlined takes on the instructions of the function that was dispatched to"
+)]
+
 use std::sync::{Arc, LazyLock};
+
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::{Error, weights};
 
@@ -17,9 +24,6 @@ use super::sight::N_SIGHT;
 
 /// First opinions beyond this are final.
 pub(super) const PLAIN: f32 = 5.0;
-
-/// Outputs of a layer that are computed at once.
-const BLOCK: usize = 16;
 
 /// Weights `[in][OUT]` and biases of a layer.
 #[derive(Debug, Clone)]
@@ -40,25 +44,32 @@ impl<const OUT: usize> Layer<OUT> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn run(&self, input: &[f32]) -> [f32; OUT] {
         let mut sums = self.biases;
-        // A block of sums stays in registers while the inputs pass by.
         let mut from = 0;
-        while let Some(block) = sums[from..].first_chunk_mut::<BLOCK>() {
+        self.blocks::<32>(input, &mut sums, &mut from);
+        self.blocks::<16>(input, &mut sums, &mut from);
+        self.blocks::<1>(input, &mut sums, &mut from);
+        sums
+    }
+
+    /// As many blocks of outputs as there are from `from` on; one stays in registers while the inputs pass by.
+    #[inline(always)]
+    fn blocks<const BLOCK: usize>(&self, input: &[f32], sums: &mut [f32; OUT], from: &mut usize) {
+        while let Some(out) = sums[*from..].first_chunk_mut::<BLOCK>() {
+            let mut block = *out;
             for (value, row) in input.iter().zip(&self.weights) {
-                for (sum, weight) in block.iter_mut().zip(&row[from..from + BLOCK]) {
+                let Some(weights) = row[*from..].first_chunk::<BLOCK>() else {
+                    break;
+                };
+                for (sum, weight) in block.iter_mut().zip(weights) {
                     *sum += value * weight;
                 }
             }
-            from += BLOCK;
+            *out = block;
+            *from += BLOCK;
         }
-        for (value, row) in input.iter().zip(&self.weights) {
-            for (sum, weight) in sums[from..].iter_mut().zip(&row[from..]) {
-                *sum += value * weight;
-            }
-        }
-        sums
     }
 }
 
@@ -80,9 +91,33 @@ impl<const HIDDEN: usize, const NARROW: usize> Perceptron<HIDDEN, NARROW> {
     }
 
     fn run(&self, input: &[f32]) -> f32 {
-        let hidden = self.hidden.run(input).map(|sum| sum.max(0.0));
-        let narrow = self.narrow.run(&hidden).map(|sum| sum.max(0.0));
-        self.head.run(&narrow)[0]
+        Arch::new().dispatch(Pass {
+            network: self,
+            input,
+        })
+    }
+}
+
+/// One pass through a perceptron, for whatever vectors the machine has; the sums are taken in the same order on
+/// every machine.
+struct Pass<'a, const HIDDEN: usize, const NARROW: usize> {
+    network: &'a Perceptron<HIDDEN, NARROW>,
+    input: &'a [f32],
+}
+
+impl<const HIDDEN: usize, const NARROW: usize> WithSimd for Pass<'_, HIDDEN, NARROW> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let Perceptron {
+            hidden,
+            narrow,
+            head,
+        } = self.network;
+        let hidden = hidden.run(self.input).map(|sum| sum.max(0.0));
+        let narrow = narrow.run(&hidden).map(|sum| sum.max(0.0));
+        head.run(&narrow)[0]
     }
 }
 
@@ -154,7 +189,7 @@ mod tests {
 
     #[test]
     fn blocks_do_not_change_the_sum() {
-        const OUT: usize = 2 * BLOCK + 3;
+        const OUT: usize = 32 + 16 + 3;
         let values: Vec<f32> = (0..4 * OUT).map(|k| (k % 7) as f32 - 3.0).collect();
         let layer = Layer::<OUT>::take(&mut &values[..], 3).unwrap();
         let sums = layer.run(&[1.0, -2.0, 0.5]);
