@@ -139,7 +139,9 @@ def evaluate(program, folder, options):
 
 def row(name, report, seconds, n):
     cells = [report["gross"]] + ([report["gross"]["noisy"]] if "noisy" in report["gross"] else [])
-    figures = " | ".join(f"{c['se']:.2f} | {c['ppv']:.2f} | {c['f1']:.2f}" for c in cells)
+    # a detector that finds nothing has no +P
+    text = lambda value: "-" if value is None else f"{value:.2f}"
+    figures = " | ".join(text(cell[key]) for cell in cells for key in ("se", "ppv", "f1"))
     print(f"| {name} | {report['records']} | {figures} | {1000 * seconds / n:.0f} |", flush=True)
 
 
