@@ -11,8 +11,9 @@
 //!
 //! A crest of the envelope of the QRS band is a candidate. A small network forms a first opinion of
 //! it from what can be seen around it. Most candidates are plain then; of the others a larger
-//! network decides, knowing the candidates before with the first opinions of them. Neither depends on what was decided before, so there
-//! is nothing that has to be forgotten. The networks were fitted by `dsp/training/qrs.py`.
+//! network decides, knowing the candidates before with the first opinions of them. Neither
+//! depends on what was decided before, so there is nothing that has to be forgotten. The networks
+//! were fitted by `dsp/training/qrs.py`.
 
 mod context;
 mod network;
@@ -31,7 +32,6 @@ use crate::crest::{Crest, Crests, keep, slot};
 use crate::envelope::Envelope;
 use context::{CONTEXT_SECONDS, Context, Entry, N_CONTEXT};
 use network::PLAIN;
-
 use sight::{N_FORM, N_HALVES, N_SIGHT};
 
 /// Every candidate whose complex has its middle before `input - SETTLED_SECONDS` has been reported.

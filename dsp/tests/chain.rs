@@ -16,6 +16,8 @@ struct Record {
     /// Instants of the R peaks.
     beats: Vec<f64>,
     hum: f64,
+    /// What the recorder makes of a lead, mV, at an instant.
+    recorder: fn(&Record, f64, f64) -> f64,
 }
 
 impl Record {
@@ -32,7 +34,11 @@ impl Record {
                 .wrapping_add(1442695040888963407);
             at += 0.55 + 0.55 * ((state >> 33) as f64 / f64::from(1u32 << 31));
         }
-        Self { beats, hum: 0.0 }
+        Self {
+            beats,
+            hum: 0.0,
+            recorder: |_, _, mv| mv,
+        }
     }
 
     fn near(&self, t: f64, before: f64, after: f64) -> impl Iterator<Item = f64> {
@@ -59,11 +65,12 @@ impl Record {
                 + w * wave(t, 0.28, 0.06)
         });
         let wander = 0.2 * (0.9 * t).sin();
-        beats.sum::<f64>()
+        let mv = beats.sum::<f64>()
             + wander
             + Self::noise(t)
             + self.hum * (std::f64::consts::TAU * 50.0 * t).sin()
-            + 3.0
+            + 3.0;
+        (self.recorder)(self, t, mv)
     }
 
     fn ppg(&self, t: f64) -> f64 {
@@ -240,6 +247,61 @@ fn every_beat_and_pulse_is_found_in_its_place() {
     }
 }
 
+/// A spike of 4 ms and 1 mV, `lead` seconds before each beat.
+fn paced(record: &Record, t: f64, lead: f64) -> f64 {
+    let near = |back: f64| (back + lead).abs() < 0.002;
+    if record.near(t, 0.3, 0.0).any(near) {
+        1.0
+    } else {
+        0.0
+    }
+}
+
+#[test]
+fn what_recorders_do_costs_no_beat() {
+    type Recorder = fn(&Record, f64, f64) -> f64;
+    let recorders: [(&str, Recorder); 7] = [
+        ("mirrored", |_, _, mv| -mv),
+        ("steps of the baseline", |_, t, mv| {
+            mv + if (t / 7.0) % 2.0 < 1.0 { 2.0 } else { 0.0 }
+        }),
+        ("saturation", |_, _, mv| mv.clamp(2.75, 3.4)),
+        ("coarse steps of the converter", |_, _, mv| {
+            (mv * 20.0).round() / 20.0
+        }),
+        ("atria paced", |record, t, mv| mv + paced(record, t, 0.17)),
+        ("ventricles paced", |record, t, mv| {
+            mv + paced(record, t, 0.03)
+        }),
+        ("a tenth of the gain", |_, _, mv| 0.1 * mv),
+    ];
+    for (name, recorder) in recorders {
+        let mut record = Record::new(60.0, 7);
+        record.recorder = recorder;
+        let out = play(&record, &layout(&[("II", BASE)]), 0, 15000, 250);
+        let found = beats(&out);
+        let met = |t: &&f64| {
+            found
+                .iter()
+                .any(|at| (*at as f64 / BASE - **t).abs() < 0.06)
+        };
+        // A step of more than a QRS may hide the one that it falls on.
+        let seen = |t: &f64| *t < 59.8 && (!name.starts_with("steps") || (t + 0.2) % 7.0 > 0.4);
+        let expected: Vec<f64> = record.beats.iter().copied().filter(seen).collect();
+        let n_met = expected.iter().filter(met).count();
+        assert!(
+            n_met + 1 >= expected.len(),
+            "{name}: {n_met} of {}",
+            expected.len()
+        );
+        assert!(
+            found.len() <= record.beats.len() + 2,
+            "{name}: {} found",
+            found.len()
+        );
+    }
+}
+
 #[test]
 fn decided_keeps_its_promise() {
     let record = Record::new(40.0, 3);
@@ -404,6 +466,7 @@ fn a_flat_line_has_no_beats_and_says_so() {
     let record = Record {
         beats: Record::new(20.0, 4).beats,
         hum: 0.0,
+        ..Record::new(0.0, 0)
     };
     let layout = layout(&[("II", BASE)]);
     let mut chain = chain(&layout);

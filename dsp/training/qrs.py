@@ -19,7 +19,7 @@ all is fitted to everything.
 heard does, leave out 0, which is what `evaluate qrs --noise` adds to a first signal.
 
 Needs numpy, scipy, torch and wfdb, and cargo for the service's own view of the leads. The random
-numbers are seeded; a run takes some half an hour of two cores.
+numbers are seeded; a run takes some ten minutes of two cores.
 """
 
 import argparse
