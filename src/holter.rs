@@ -8,7 +8,7 @@ mod files;
 
 use dsp::ectopy::{Burden, Episode, Pattern, Patterns, Told};
 use dsp::hrv::{self, Measures, Whole};
-use ecg::{Beat, BeatClass, Gap, Quality, QualityReason, SampleIndex, SampleRate, SignalKind};
+use ecg::{Beat, Gap, Quality, QualityReason, SampleIndex, SampleRate, SignalKind};
 
 use crate::record::annotation::{Annotation, AnnotationCode};
 
@@ -43,7 +43,7 @@ impl Holter {
         let hour = |at: SampleIndex| at.0 / rate.count(3600.0).0.max(1);
         for beat in beats {
             if let Some(class) = beat.class {
-                classes[column(class)] += 1;
+                classes[class.index()] += 1;
             }
             burden.push(beat);
             let number = hour(beat.r_peak);
@@ -176,16 +176,6 @@ impl Blind {
     }
 }
 
-fn column(class: BeatClass) -> usize {
-    match class {
-        BeatClass::N => 0,
-        BeatClass::S => 1,
-        BeatClass::V => 2,
-        BeatClass::F => 3,
-        BeatClass::Q => 4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,7 +248,7 @@ mod tests {
         // Two hours and a bit; a couplet across the first border.
         let mut list = beats(&"N".repeat(16_000));
         for k in [10, 7197, 7198, 9000, 9001, 9002] {
-            list[k].class = Some(BeatClass::V);
+            list[k].class = Some(ecg::BeatClass::V);
         }
         let report = Holter::of(&list, &[], rate());
         assert_eq!(report.classes, [15_994, 0, 6, 0, 0]);

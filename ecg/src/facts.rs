@@ -33,6 +33,11 @@ impl BeatClass {
             BeatClass::Q => 'Q',
         }
     }
+
+    /// Its place in N, S, V, F, Q, as in the tables of EC57.
+    pub fn index(self) -> usize {
+        self as usize
+    }
 }
 
 impl fmt::Display for BeatClass {

@@ -220,10 +220,10 @@ impl Matrix {
 
     /// The counts of a class; to say it of a beat of the `forgiven` ones is no error.
     fn of(&self, wanted: BeatClass, forgiven: &[BeatClass]) -> ClassCounts {
-        let own = index(wanted);
+        let own = wanted.index();
         let row: u64 = self.cells[own].iter().sum();
         let tp = self.cells[own][own];
-        let others = |k: &usize| *k != own && !forgiven.iter().any(|class| index(*class) == *k);
+        let others = |k: &usize| *k != own && !forgiven.iter().any(|class| class.index() == *k);
         let fp = (0..=UNPAIRED).filter(others).map(|k| self.cells[k][own]);
         let not_own = |k: usize| {
             let said = self.cells[k][..UNPAIRED].iter().enumerate();
@@ -314,17 +314,7 @@ fn covers(spans: &[Range<SampleIndex>], at: SampleIndex) -> bool {
 
 /// The row or column of a beat; one without a class counts as N.
 fn class(beat: &Beat) -> usize {
-    index(beat.class.unwrap_or(BeatClass::N))
-}
-
-fn index(class: BeatClass) -> usize {
-    match class {
-        BeatClass::N => 0,
-        BeatClass::S => 1,
-        BeatClass::V => 2,
-        BeatClass::F => 3,
-        BeatClass::Q => 4,
-    }
+    beat.class.unwrap_or(BeatClass::N).index()
 }
 
 /// A reference beat and the test beat it is paired with, or one of them alone.
