@@ -11,8 +11,8 @@
 //! what the way down had at that resolution, and convolves; all rectified, batch normalisation
 //! folded into the weights. Zeros stand beyond the edges. An output sees about 0.55 s to either side.
 //!
-//! The weights are read once and shared; planes lie on the stack while a beat is judged. Each step
-//! computes the span that [`READ`] depends on and no more. A block of outputs stays in registers while
+//! The weights are read once and shared; so are, by all wearables of a thread, the planes to work on. Each step
+//! computes the span that [`READ`] depends on and no more, and reads nothing that a beat before left. A block of outputs stays in registers while
 //! the inputs pass by: **sums are taken in the order of rows and taps whatever the block**, with
 //! separate products and sums, so that every machine gets the same bits.
 //!
@@ -23,6 +23,7 @@
     reason = "what is inlined takes on the instructions of the function that was dispatched to"
 )]
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
@@ -71,6 +72,39 @@ type Row0 = [f32; stride(N[0])];
 type Row1 = [f32; stride(N[1])];
 type Row2 = [f32; stride(N[2])];
 type Row3 = [f32; stride(N[3])];
+
+/// The planes of a pass, `[channel][sample]`: zeros around what each pass writes anew.
+#[derive(Debug)]
+struct Planes {
+    rows: Vec<Row0>,
+    /// What comes up from below, then what the way down came to at this resolution.
+    joined: (Vec<Row0>, Vec<Row1>, Vec<Row2>),
+    bottom: Vec<Row3>,
+    /// On the way down, half as many samples as above.
+    pooled: (Vec<Row1>, Vec<Row2>, Vec<Row3>),
+    /// On the way up, before samples are repeated.
+    risen: (Vec<Row0>, Vec<Row1>, Vec<Row2>, Vec<Row3>),
+}
+
+impl Planes {
+    fn new() -> Self {
+        fn rows<const N: usize>(n: usize) -> Vec<[f32; N]> {
+            vec![[0.0; N]; n]
+        }
+        Self {
+            rows: rows(N_INPUTS),
+            joined: (rows(C[1] + C[0]), rows(C[2] + C[1]), rows(C[3] + C[2])),
+            bottom: rows(C[3]),
+            pooled: (rows(C[0]), rows(C[1]), rows(C[2])),
+            risen: (rows(C[0]), rows(C[1]), rows(C[2]), rows(C[3])),
+        }
+    }
+}
+
+thread_local! {
+    /// 110 kB for a few microseconds: too much to keep for each wearable, or to clear for each beat.
+    static PLANES: RefCell<Planes> = RefCell::new(Planes::new());
+}
 
 /// A convolution: weights for groups of `O` outputs, `[group, in, tap][O]`, and their biases.
 #[derive(Debug, Clone)]
@@ -220,76 +254,69 @@ impl Network {
 
     /// The probabilities of the classes, `[class][sample]`, for `[input][sample]`; zero outside [`READ`].
     pub(super) fn run(&self, input: &[[f32; LENGTH]; N_INPUTS]) -> [[f32; LENGTH]; N_CLASSES] {
-        Arch::new().dispatch(Pass {
-            network: self,
-            input,
-        })
+        let mut classes = [[0.0; LENGTH]; N_CLASSES];
+        PLANES.with_borrow_mut(|planes| {
+            Arch::new().dispatch(Pass {
+                network: self,
+                input,
+                planes,
+                classes: &mut classes,
+            });
+        });
+        classes
     }
 
     #[inline(always)]
-    #[expect(
-        clippy::large_stack_arrays,
-        reason = "110 kB for a few microseconds, rather than kept for each wearable"
-    )]
     fn forward<S: Simd>(
         &self,
         simd: S,
         input: &[[f32; LENGTH]; N_INPUTS],
-    ) -> [[f32; LENGTH]; N_CLASSES] {
-        let mut rows: [Row0; N_INPUTS] = [[0.0; _]; _];
+        planes: &mut Planes,
+        classes: &mut [[f32; LENGTH]; N_CLASSES],
+    ) {
+        let Planes {
+            rows,
+            joined,
+            bottom,
+            pooled,
+            risen,
+        } = planes;
         for (row, input) in rows.iter_mut().zip(input) {
             row[BEFORE..][..LENGTH].copy_from_slice(input);
         }
-        // What comes up from below, then what the way down came to at this resolution.
-        let mut joined0: [Row0; C[1] + C[0]] = [[0.0; _]; _];
-        let mut joined1: [Row1; C[2] + C[1]] = [[0.0; _]; _];
-        let mut joined2: [Row2; C[3] + C[2]] = [[0.0; _]; _];
-        let mut bottom: [Row3; C[3]] = [[0.0; _]; _];
+        let (down, up) = (&self.down, &self.up);
 
-        self.down
-            .0
-            .run::<_, 2, _>(simd, &rows, &mut joined0[C[1]..], (0, N[0]));
-        let mut pooled: [Row1; C[0]] = [[0.0; _]; _];
-        halve(&joined0[C[1]..], &mut pooled, N[1]);
-        self.down
-            .1
-            .run::<_, 2, _>(simd, &pooled, &mut joined1[C[2]..], (0, N[1]));
-        let mut pooled: [Row2; C[1]] = [[0.0; _]; _];
-        halve(&joined1[C[2]..], &mut pooled, N[2]);
-        self.down
-            .2
-            .run::<_, 1, _>(simd, &pooled, &mut joined2[C[3]..], (0, N[2]));
-        let mut pooled: [Row3; C[2]] = [[0.0; _]; _];
-        halve(&joined2[C[3]..], &mut pooled, N[3]);
-        self.down
-            .3
-            .run::<_, 1, _>(simd, &pooled, &mut bottom, BOTTOM);
+        let passed = &mut joined.0[C[1]..];
+        down.0.run::<_, 2, _>(simd, rows, passed, (0, N[0]));
+        halve(passed, &mut pooled.0, N[1]);
+        let passed = &mut joined.1[C[2]..];
+        down.1.run::<_, 2, _>(simd, &pooled.0, passed, (0, N[1]));
+        halve(passed, &mut pooled.1, N[2]);
+        let passed = &mut joined.2[C[3]..];
+        down.2.run::<_, 1, _>(simd, &pooled.1, passed, (0, N[2]));
+        halve(passed, &mut pooled.2, N[3]);
+        down.3.run::<_, 1, _>(simd, &pooled.2, bottom, BOTTOM);
 
-        let mut risen: [Row3; C[3]] = [[0.0; _]; _];
-        self.middle.run::<_, 1, _>(simd, &bottom, &mut risen, UP[3]);
-        double(&risen, &mut joined2[..C[3]], UP[3]);
-        let mut risen: [Row2; C[2]] = [[0.0; _]; _];
-        self.up.0.run::<_, 2, _>(simd, &joined2, &mut risen, UP[2]);
-        double(&risen, &mut joined1[..C[2]], UP[2]);
-        let mut risen: [Row1; C[1]] = [[0.0; _]; _];
-        self.up.1.run::<_, 2, _>(simd, &joined1, &mut risen, UP[1]);
-        double(&risen, &mut joined0[..C[1]], UP[1]);
-        let mut risen: [Row0; C[0]] = [[0.0; _]; _];
-        self.up.2.run::<_, 2, _>(simd, &joined0, &mut risen, UP[0]);
+        self.middle
+            .run::<_, 1, _>(simd, bottom, &mut risen.3, UP[3]);
+        double(&risen.3, &mut joined.2[..C[3]], UP[3]);
+        up.0.run::<_, 2, _>(simd, &joined.2, &mut risen.2, UP[2]);
+        double(&risen.2, &mut joined.1[..C[2]], UP[2]);
+        up.1.run::<_, 2, _>(simd, &joined.1, &mut risen.1, UP[1]);
+        double(&risen.1, &mut joined.0[..C[1]], UP[1]);
+        up.2.run::<_, 2, _>(simd, &joined.0, &mut risen.0, UP[0]);
 
-        let mut classes = [[0.0; LENGTH]; N_CLASSES];
         for ((class, weights), bias) in classes.iter_mut().zip(&self.head.0).zip(self.head.1) {
             let class = &mut class[READ];
             class.fill(bias);
-            for (row, weight) in risen.iter().zip(weights) {
+            for (row, weight) in risen.0.iter().zip(weights) {
                 let row = &row[BEFORE + READ.start..BEFORE + READ.end];
                 for (sum, sample) in class.iter_mut().zip(row) {
                     *sum += weight * sample;
                 }
             }
         }
-        softmax(&mut classes);
-        classes
+        softmax(classes);
     }
 }
 
@@ -297,14 +324,22 @@ impl Network {
 struct Pass<'a> {
     network: &'a Network,
     input: &'a [[f32; LENGTH]; N_INPUTS],
+    planes: &'a mut Planes,
+    classes: &'a mut [[f32; LENGTH]; N_CLASSES],
 }
 
 impl WithSimd for Pass<'_> {
-    type Output = [[f32; LENGTH]; N_CLASSES];
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        self.network.forward(simd, self.input)
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            network,
+            input,
+            planes,
+            classes,
+        } = self;
+        network.forward(simd, input, planes, classes);
     }
 }
 
@@ -433,7 +468,28 @@ mod tests {
         for (k, value) in input.as_flattened_mut().iter_mut().enumerate() {
             *value = (0.37 * k as f32).sin() * (0.011 * k as f32).cos();
         }
-        assert_eq!(network.run(&input), network.forward(pulp::Scalar, &input));
+        let mut classes = [[0.0; LENGTH]; N_CLASSES];
+        network.forward(pulp::Scalar, &input, &mut Planes::new(), &mut classes);
+        assert_eq!(network.run(&input), classes);
+    }
+
+    #[test]
+    fn the_pass_before_leaves_nothing() {
+        let network = Network::shipped();
+        let input = |scale: f32| {
+            let mut input = [[0.0; LENGTH]; N_INPUTS];
+            for (k, value) in input.as_flattened_mut().iter_mut().enumerate() {
+                *value = scale * (0.37 * k as f32).sin();
+            }
+            input
+        };
+        let fresh = std::thread::spawn({
+            let (network, input) = (Arc::clone(&network), input(1.0));
+            move || network.run(&input)
+        });
+        network.run(&input(-1e30));
+        network.run(&input(f32::NAN));
+        assert_eq!(network.run(&input(1.0)), fresh.join().unwrap());
     }
 
     #[test]
