@@ -64,7 +64,7 @@ pub(crate) struct Classifier {
     /// What speaks for V in these, before the vote; nothing where no lead shows the beat.
     logits: VecDeque<Option<f32>>,
     /// Of each lead, the last of them that have their class as they look there.
-    looks: Vec<Vec<Look>>,
+    looks: Vec<VecDeque<Look>>,
     /// The beats in seconds, to work on.
     seconds: Vec<f64>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Classifier {
 impl Classifier {
     /// For positions at `base` and so many leads, at most [`MAX_LEADS`].
     pub(crate) fn new(model: Arc<Model>, base: SampleRate, n_leads: usize) -> Self {
-        let looks = (0..n_leads.min(MAX_LEADS)).map(|_| Vec::with_capacity(shape::MOST));
+        let looks = (0..n_leads.min(MAX_LEADS)).map(|_| VecDeque::with_capacity(shape::MOST));
         Self {
             model,
             base,
@@ -92,7 +92,7 @@ impl Classifier {
         self.beats.clear();
         self.told = 0;
         self.logits.clear();
-        self.looks.iter_mut().for_each(Vec::clear);
+        self.looks.iter_mut().for_each(VecDeque::clear);
     }
 
     /// The next beat.
@@ -143,11 +143,11 @@ impl Classifier {
         let (at, n) = (self.seconds[k], shape::before(&self.seconds, k).len());
         let shapes = leads.zip(&mut self.looks).filter_map(|(lead, looks)| {
             let own = Look::of(&lead, at, looks)?;
-            let row = shape::row(&own, &looks[looks.len().saturating_sub(n)..]);
+            let row = shape::row(&own, looks.range(looks.len().saturating_sub(n)..));
             if looks.len() == shape::MOST {
-                looks.remove(0);
+                looks.pop_front();
             }
-            looks.push(own);
+            looks.push_back(own);
             row
         });
         let Some(judged) = self.model.judge(&rhythm, &near, shapes) else {
@@ -165,7 +165,7 @@ impl Classifier {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.beats.capacity() * size_of::<SampleIndex>()
             + self.logits.capacity() * size_of::<Option<f32>>()
-            + self.looks.iter().map(Vec::capacity).sum::<usize>() * size_of::<Look>()
+            + self.looks.iter().map(VecDeque::capacity).sum::<usize>() * size_of::<Look>()
             + self.seconds.capacity() * size_of::<f64>()
     }
 }

@@ -6,6 +6,8 @@
 //! **template**, is what the patient's beats usually look like. Every feature is a ratio, a
 //! correlation or a duration: the gain of the lead and, for most, its polarity do not matter.
 
+use std::collections::VecDeque;
+
 use ecg::SampleRate;
 
 use super::{MISSING, NEAR_SECONDS, median, single};
@@ -36,6 +38,8 @@ const LENGTH: usize = PRE + POST;
 const WIDE: usize = LENGTH + 2 * SHIFT;
 /// The QRS, in samples of a beat.
 const QRS: std::ops::Range<usize> = PRE - 13..PRE + 16;
+/// As many shifts as there are, and one to make it a multiple of four.
+const SHIFTS: usize = 2 * SHIFT + 2;
 /// Beats before the one that is judged.
 pub const MOST: usize = 20;
 
@@ -51,6 +55,7 @@ pub struct Lead<'a> {
 }
 
 type Wide = [f32; WIDE];
+type Strengths = [f32; SHIFTS];
 
 impl Lead<'_> {
     /// The beat with its R peak `at` seconds; before the first and after the last sample these repeat.
@@ -69,9 +74,15 @@ impl Lead<'_> {
             // Whole steps: the same fraction all along.
             let whole = floor(start);
             let fraction = single(start - whole as f64);
+            let between = |left: f32, right: f32| left + (right - left) * fraction;
+            if let Some(there) = self.from(whole, (WIDE - 1) * step_by(step) + 2) {
+                for (slot, k) in wide.iter_mut().zip((0..).step_by(step_by(step))) {
+                    *slot = between(there[k], there[k + 1]);
+                }
+                return wide;
+            }
             for (slot, index) in wide.iter_mut().zip((whole..).step_by(step_by(step))) {
-                let left = sample(index);
-                *slot = left + (sample(index + 1) - left) * fraction;
+                *slot = between(sample(index), sample(index + 1));
             }
             return wide;
         }
@@ -82,6 +93,12 @@ impl Lead<'_> {
             *slot = left + (sample(whole + 1) - left) * single(position - whole as f64);
         }
         wide
+    }
+
+    /// So many samples from an index on, where all of them are at hand.
+    fn from(&self, index: u64, n: usize) -> Option<&[f32]> {
+        let slot = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        self.samples.get(slot..)?.get(..n)
     }
 }
 
@@ -170,6 +187,8 @@ impl Outline {
 #[derive(Debug, Clone)]
 pub(super) struct Look {
     wide: Wide,
+    /// How strong it is where a QRS is laid over it, at each shift.
+    strengths: Strengths,
     outline: Outline,
     /// How far it is from the beats before it, the last one first; squared.
     apart: [f32; MOST],
@@ -178,7 +197,7 @@ pub(super) struct Look {
 impl Look {
     /// Of the beat with its R peak `at` seconds after `others`, oldest first; `None` where nothing of the lead is
     /// at hand.
-    pub(super) fn of(lead: &Lead<'_>, at: f64, others: &[Look]) -> Option<Self> {
+    pub(super) fn of(lead: &Lead<'_>, at: f64, others: &VecDeque<Look>) -> Option<Self> {
         if lead.samples.is_empty() {
             return None;
         }
@@ -189,6 +208,7 @@ impl Look {
         }
         Some(Self {
             wide,
+            strengths: strengths(&wide),
             outline: Outline::of(&wide),
             apart,
         })
@@ -197,11 +217,11 @@ impl Look {
 
 /// The features of beat `k` of `beats`, instants in seconds in order; `None` where the lead is flat.
 pub fn features(lead: &Lead<'_>, beats: &[f64], k: usize) -> Option<[f32; N]> {
-    let mut looks = Vec::with_capacity(MOST);
+    let mut looks = VecDeque::with_capacity(MOST);
     for at in &beats[before(beats, k)] {
-        looks.push(Look::of(lead, *at, &looks)?);
+        looks.push_back(Look::of(lead, *at, &looks)?);
     }
-    row(&Look::of(lead, beats[k], &looks)?, &looks)
+    row(&Look::of(lead, beats[k], &looks)?, looks.iter())
 }
 
 /// The beats that beat `k` is compared with.
@@ -211,7 +231,7 @@ pub(super) fn before(beats: &[f64], k: usize) -> std::ops::Range<usize> {
 }
 
 /// The features of a beat after `others`, at most [`MOST`], oldest first; `None` where the lead is flat.
-pub(super) fn row(own: &Look, others: &[Look]) -> Option<[f32; N]> {
+pub(super) fn row<'a>(own: &'a Look, others: impl Iterator<Item = &'a Look>) -> Option<[f32; N]> {
     let outline = &own.outline;
     // Less than a microvolt is no heart.
     if outline.height.is_nan() || outline.height < 1e-3 {
@@ -229,14 +249,19 @@ pub(super) fn row(own: &Look, others: &[Look]) -> Option<[f32; N]> {
     row[7] = outline.area / scale;
     row[8] = outline.p / scale;
     row[9] = outline.noise;
-    if others.len() >= 2 {
-        compare(&mut row, own, others);
+    let (mut near, mut n) = ([own; MOST], 0);
+    for (slot, other) in near.iter_mut().zip(others) {
+        *slot = other;
+        n += 1;
+    }
+    if n >= 2 {
+        compare(&mut row, own, &near[..n]);
     }
     Some(row)
 }
 
 /// The beat beside those before it.
-fn compare(row: &mut [f32; N], own: &Look, others: &[Look]) {
+fn compare(row: &mut [f32; N], own: &Look, others: &[&Look]) {
     let n = others.len();
     let outline = &own.outline;
     let beat = &own.wide[SHIFT..SHIFT + LENGTH];
@@ -245,48 +270,45 @@ fn compare(row: &mut [f32; N], own: &Look, others: &[Look]) {
     // How well it fits each of them, where it fits best.
     let mut fits = [0.0; MOST];
     for (slot, other) in fits.iter_mut().zip(others) {
-        *slot = qrs.best(&other.wide).0;
+        *slot = qrs.best(&other.wide, &other.strengths).0;
     }
     row[LAST_FIT] = fits[n - 1];
     row[LAST_BUT_ONE_FIT] = fits[n - 2];
     row[11] = fits[..n].iter().filter(|fit| **fit > 0.9).count() as f32 / n as f32;
-    let mut sorted = fits;
-    sorted[..n].sort_by(f32::total_cmp);
-    row[12] = median(&sorted[..n]);
 
     let (template, alike) = template(others);
-    let (fit, shift) = qrs.best(&template);
+    let (fit, shift) = qrs.best(&template, &strengths(&template));
     let usual = &template[shift..shift + LENGTH];
     row[13] = fit;
     row[14] = shift.abs_diff(SHIFT) as f32 / single(RATE_HZ);
     row[15] = correlation(beat, usual);
     row[16] = correlation(&beat[PRE + 18..], &usual[PRE + 18..]);
-    row[P_WAVE] = correlation(&beat[..PRE - 9], &usual[..PRE - 9]);
-    row[18] = slant(&beat[..PRE - 9], &usual[..PRE - 9]);
+    let p = Products::of(&beat[..PRE - 9], &usual[..PRE - 9]);
+    row[P_WAVE] = p.correlation();
+    row[18] = p.slant();
     row[19] = difference(beat, usual);
     row[20] = difference(&beat[QRS], &usual[QRS]);
 
-    let usual = |of: fn(&Outline) -> f32| {
-        let mut values = [0.0; MOST];
-        let mut n_alike = 0;
-        for (other, _) in others.iter().zip(alike).filter(|(_, alike)| *alike) {
-            values[n_alike] = of(&other.outline);
-            n_alike += 1;
-        }
-        values[..n_alike].sort_by(f32::total_cmp);
-        median(&values[..n_alike])
-    };
-    let ratio = |of: fn(&Outline) -> f32| ((of(outline) + 1e-3) / (usual(of) + 1e-3)).ln();
-    let height = usual(|o| o.height) + 1e-3;
-    row[21] = usual(|o| o.spread);
-    row[22] = ratio(|o| o.spread);
-    row[23] = ratio(|o| o.core);
-    row[24] = ratio(|o| o.width);
-    row[25] = ratio(|o| o.height);
-    row[26] = ratio(|o| o.area);
-    row[27] = (outline.t - usual(|o| o.t)) / height;
-    row[28] = (outline.q - usual(|o| o.q)) / height;
-    row[29] = (outline.peak - usual(|o| o.peak)) / height;
+    let mut usual = Columns::new();
+    for (other, _) in others.iter().zip(alike).filter(|(_, alike)| *alike) {
+        let o = &other.outline;
+        usual.push([
+            o.spread, o.core, o.width, o.height, o.area, o.t, o.q, o.peak,
+        ]);
+    }
+    usual.sort();
+    let [spread, core, width, height, area, t, q, peak] = std::array::from_fn(|k| usual.median(k));
+    let ratio = |own: f32, usual: f32| ((own + 1e-3) / (usual + 1e-3)).ln();
+    row[21] = spread;
+    row[22] = ratio(outline.spread, spread);
+    row[23] = ratio(outline.core, core);
+    row[24] = ratio(outline.width, width);
+    row[25] = ratio(outline.height, height);
+    row[26] = ratio(outline.area, area);
+    let height = height + 1e-3;
+    row[27] = (outline.t - t) / height;
+    row[28] = (outline.q - q) / height;
+    row[29] = (outline.peak - peak) / height;
 
     // What the usual beat is like, noise averaged out.
     let clean = Outline::of(&template);
@@ -298,65 +320,133 @@ fn compare(row: &mut [f32; N], own: &Look, others: &[Look]) {
     row[34] = clean.q.abs() / scale;
     row[35] = clean.core;
 
-    // The narrowest beats may be the normal ones even where they are few.
-    let mut spreads = [0.0; MOST];
-    for (slot, other) in spreads.iter_mut().zip(others) {
-        *slot = other.outline.spread;
+    // All beats: how well this one fits, how wide they are, how much they tremble, how far from the usual one.
+    let usual = Apart::from(&template[SHIFT..SHIFT + LENGTH][QRS]);
+    let mut all = Columns::new();
+    for (other, fit) in others.iter().zip(fits) {
+        let (o, own) = (&other.outline, &other.wide[SHIFT..SHIFT + LENGTH]);
+        all.push([fit, o.spread, o.noise, usual.difference(&own[QRS])]);
     }
-    let mut sorted = spreads;
-    sorted[..n].sort_by(f32::total_cmp);
-    let narrow = sorted[n / 4];
-    row[36] = ((outline.spread + 1e-3) / (narrow + 1e-3)).ln();
-    let (mut areas, mut fit, mut n_narrow) = ([0.0; MOST], 0.0, 0);
-    for k in 0..n {
-        if spreads[k] <= narrow {
-            let other = &others[k].outline;
-            areas[n_narrow] = other.area / (other.height + 1e-3);
-            fit += fits[k];
-            n_narrow += 1;
+    all.sort();
+    row[12] = all.median(0);
+    row[39] = all.median(2);
+
+    // The narrowest beats may be the normal ones even where they are few.
+    let narrow = all.rows[n / 4][1];
+    row[36] = ratio(outline.spread, narrow);
+    let (mut areas, mut fit) = (Columns::new(), 0.0);
+    for (other, own) in others.iter().zip(fits) {
+        let other = &other.outline;
+        if other.spread <= narrow {
+            areas.push([other.area / (other.height + 1e-3)]);
+            fit += own;
         }
     }
-    areas[..n_narrow].sort_by(f32::total_cmp);
-    row[37] = (outline.area / (outline.height + 1e-3) / (median(&areas[..n_narrow]) + 1e-3)).ln();
-    row[38] = fit / n_narrow.max(1) as f32;
-    let mut noises = [0.0; MOST];
-    for (slot, other) in noises.iter_mut().zip(others) {
-        *slot = other.outline.noise;
-    }
-    noises[..n].sort_by(f32::total_cmp);
-    row[39] = median(&noises[..n]);
+    areas.sort();
+    row[37] = (outline.area / (outline.height + 1e-3) / (areas.median(0) + 1e-3)).ln();
+    row[38] = fit / areas.n.max(1) as f32;
 
     // Beside how much the beats before it differ among themselves.
-    let mut apart = [0.0; MOST];
-    for (slot, other) in apart.iter_mut().zip(others) {
-        let own = &other.wide[SHIFT..SHIFT + LENGTH];
-        *slot = difference(&own[QRS], &template[SHIFT..SHIFT + LENGTH][QRS]);
+    row[40] = ((row[20] + 0.02) / (all.rows[n / 3][3] + 0.02)).ln();
+    row[41] = ((row[20] + 0.02) / (all.rows[3 * n / 4][3] + 0.02)).ln();
+    let middle = all.median(1);
+    let mut off = Columns::new();
+    for other in others {
+        off.push([(other.outline.spread - middle).abs()]);
     }
-    apart[..n].sort_by(f32::total_cmp);
-    row[40] = ((row[20] + 0.02) / (apart[n / 3] + 0.02)).ln();
-    row[41] = ((row[20] + 0.02) / (apart[3 * n / 4] + 0.02)).ln();
-    let middle = median(&sorted[..n]);
-    let mut off = spreads.map(|spread| (spread - middle).abs());
-    off[..n].sort_by(f32::total_cmp);
-    row[42] = (outline.spread - middle) / (median(&off[..n]) + 0.008);
+    off.sort();
+    row[42] = (outline.spread - middle) / (off.median(0) + 0.008);
 }
+
+/// Numbers of up to [`MOST`] beats, `[beat][what]`, each column to be sorted by itself, all of them at once.
+struct Columns<const WHAT: usize> {
+    rows: [[f32; WHAT]; MOST],
+    n: usize,
+}
+
+impl<const WHAT: usize> Columns<WHAT> {
+    fn new() -> Self {
+        Self {
+            rows: [[f32::INFINITY; WHAT]; MOST],
+            n: 0,
+        }
+    }
+
+    /// Those of one more beat.
+    fn push(&mut self, row: [f32; WHAT]) {
+        self.rows[self.n] = row;
+        self.n += 1;
+    }
+
+    /// Sorts, with what is not there after all else. The order of comparisons does not depend on the numbers.
+    fn sort(&mut self) {
+        for (a, b) in SORTING {
+            let (low, high) = (self.rows[a], self.rows[b]);
+            for k in 0..WHAT {
+                let (low, high) = (low[k], high[k]);
+                self.rows[a][k] = if low < high { low } else { high };
+                self.rows[b][k] = if low < high { high } else { low };
+            }
+        }
+    }
+
+    /// The middle of a sorted column.
+    fn median(&self, column: usize) -> f32 {
+        let mut sorted = [0.0; MOST];
+        for (slot, row) in sorted.iter_mut().zip(&self.rows[..self.n]) {
+            *slot = row[column];
+        }
+        median(&sorted[..self.n])
+    }
+}
+
+/// Which to compare and to put in order, one pair after the other, so that [`MOST`] numbers are sorted.
+///
+/// Reference: Batcher (AFIPS, 1968), as Knuth has it (The Art of Computer Programming 3, 5.2.2, algorithm M).
+const SORTING: [(usize, usize); 103] = {
+    let (mut pairs, mut n) = ([(0, 0); 103], 0);
+    let mut merged = 1;
+    while merged < MOST {
+        let mut apart = merged;
+        while apart > 0 {
+            let mut a = apart % merged;
+            while a + apart < MOST {
+                let end = a + apart;
+                while a < end && a + apart < MOST {
+                    if a / (2 * merged) == (a + apart) / (2 * merged) {
+                        pairs[n] = (a, a + apart);
+                        n += 1;
+                    }
+                    a += 1;
+                }
+                a = end + apart;
+            }
+            apart /= 2;
+        }
+        merged *= 2;
+    }
+    assert!(n == pairs.len());
+    pairs
+};
 
 /// The mean of the beats that are most alike, and which these are: the half nearest to the beat that is
 /// nearest to half of the others.
-fn template(others: &[Look]) -> (Wide, [bool; MOST]) {
+fn template(others: &[&Look]) -> (Wide, [bool; MOST]) {
     let n = others.len();
-    let apart = |a: usize, b: usize| match a.abs_diff(b) {
-        0 => 0.0,
-        back => others[a.max(b)].apart[back - 1],
-    };
-    let mut best = (f32::INFINITY, 0);
-    for k in 0..n {
-        let mut row = [0.0; MOST];
-        for (other, slot) in row[..n].iter_mut().enumerate() {
-            *slot = apart(k, other);
+    let mut apart = [[f32::INFINITY; MOST]; MOST];
+    for (k, other) in others.iter().enumerate() {
+        apart[k][k] = 0.0;
+        for (back, distance) in (0..k).rev().zip(other.apart) {
+            apart[k][back] = distance;
+            apart[back][k] = distance;
         }
-        let (_, middle, _) = row[..n].select_nth_unstable_by(n / 2, f32::total_cmp);
-        if *middle < best.0 {
+    }
+    let mut best = (f32::INFINITY, 0);
+    for (k, row) in apart[..n].iter().enumerate() {
+        // Whether its middle is lower at all is told sooner than what it is.
+        if row.iter().filter(|apart| **apart < best.0).count() > n / 2 {
+            let mut row = *row;
+            let (_, middle, _) = row[..n].select_nth_unstable_by(n / 2, f32::total_cmp);
             best = (*middle, k);
         }
     }
@@ -365,7 +455,7 @@ fn template(others: &[Look]) -> (Wide, [bool; MOST]) {
     let mut mean = [0.0; WIDE];
     let mut n_alike = 0.0;
     for (k, other) in others.iter().enumerate() {
-        if apart(centre, k) <= limit {
+        if apart[centre][k] <= limit {
             alike[k] = true;
             n_alike += 1.0;
             for (slot, x) in mean.iter_mut().zip(&other.wide) {
@@ -398,10 +488,8 @@ impl Centred {
         Self { values, norm }
     }
 
-    /// The highest correlation with `other`, and the shift where it is; [`SHIFT`] is none.
-    fn best(&self, other: &Wide) -> (f32, usize) {
-        /// As many shifts as there are, and one to make it a multiple of four.
-        const SHIFTS: usize = 2 * SHIFT + 2;
+    /// The highest correlation with `other`, of these `strengths`, and the shift where it is; [`SHIFT`] is none.
+    fn best(&self, other: &Wide, strengths: &Strengths) -> (f32, usize) {
         // The mean of the other one drops out of the product, for these values have none.
         let span = &other[QRS.start..QRS.end + SHIFTS];
         let mut products = [0.0; SHIFTS];
@@ -410,17 +498,8 @@ impl Centred {
                 *product += value * near;
             }
         }
-        let n = self.values.len();
-        let mut sum: f32 = span[..n].iter().sum();
-        let mut squares: f32 = span[..n].iter().map(|x| x * x).sum();
-        let mut powers = [0.0; SHIFTS];
-        for (power, (old, new)) in powers.iter_mut().zip(span.iter().zip(&span[n..])) {
-            *power = squares - sum * sum / n as f32;
-            sum += new - old;
-            squares += new * new - old * old;
-        }
-        for (product, power) in products.iter_mut().zip(powers) {
-            *product /= self.norm * power.max(0.0).sqrt() + 1e-9;
+        for (product, strength) in products.iter_mut().zip(strengths) {
+            *product /= self.norm * strength + 1e-9;
         }
         let mut best = (-1.0, SHIFT);
         for (shift, fit) in products[..=2 * SHIFT].iter().enumerate() {
@@ -430,6 +509,21 @@ impl Centred {
         }
         best
     }
+}
+
+/// The root of the sum of squares, without the mean, of what a QRS is laid over at each shift.
+fn strengths(of: &Wide) -> Strengths {
+    let span = &of[QRS.start..QRS.end + SHIFTS];
+    let n = QRS.end - QRS.start;
+    let mut sum: f32 = span[..n].iter().sum();
+    let mut squares: f32 = span[..n].iter().map(|x| x * x).sum();
+    let mut powers = [0.0; SHIFTS];
+    for (power, (old, new)) in powers.iter_mut().zip(span.iter().zip(&span[n..])) {
+        *power = squares - sum * sum / n as f32;
+        sum += new - old;
+        squares += new * new - old * old;
+    }
+    powers.map(|power: f32| power.max(0.0).sqrt())
 }
 
 /// The squared distance of every second sample of two beats, in four lanes.
@@ -446,34 +540,63 @@ fn apart_squared(a: &Wide, b: &Wide) -> f32 {
     lanes.iter().sum()
 }
 
-/// Sums of products of two stretches without their means: own, common, the other's.
-fn products(a: &[f32], b: &[f32]) -> (f32, f32, f32) {
-    let n = a.len() as f32;
-    let (mean_a, mean_b) = (a.iter().sum::<f32>() / n, b.iter().sum::<f32>() / n);
-    a.iter()
-        .zip(b)
-        .fold((0.0, 0.0, 0.0), |(aa, ab, bb), (a, b)| {
-            let (a, b) = (a - mean_a, b - mean_b);
-            (aa + a * a, ab + a * b, bb + b * b)
-        })
+/// Sums of products of two stretches without their means.
+struct Products {
+    aa: f32,
+    ab: f32,
+    bb: f32,
+}
+
+impl Products {
+    fn of(a: &[f32], b: &[f32]) -> Self {
+        let n = a.len() as f32;
+        let (mean_a, mean_b) = (a.iter().sum::<f32>() / n, b.iter().sum::<f32>() / n);
+        let (aa, ab, bb) = a
+            .iter()
+            .zip(b)
+            .fold((0.0, 0.0, 0.0), |(aa, ab, bb), (a, b)| {
+                let (a, b) = (a - mean_a, b - mean_b);
+                (aa + a * a, ab + a * b, bb + b * b)
+            });
+        Self { aa, ab, bb }
+    }
+
+    fn correlation(&self) -> f32 {
+        self.ab / ((self.aa * self.bb).sqrt() + 1e-6)
+    }
+
+    /// How much of `b` there is in `a`.
+    fn slant(&self) -> f32 {
+        (self.ab / (self.bb + 1e-4)).clamp(-5.0, 5.0)
+    }
 }
 
 fn correlation(a: &[f32], b: &[f32]) -> f32 {
-    let (aa, ab, bb) = products(a, b);
-    ab / ((aa * bb).sqrt() + 1e-6)
+    Products::of(a, b).correlation()
 }
 
-/// How much of `b` there is in `a`.
-fn slant(a: &[f32], b: &[f32]) -> f32 {
-    let (_, ab, bb) = products(a, b);
-    (ab / (bb + 1e-4)).clamp(-5.0, 5.0)
+/// A stretch that others are compared with.
+struct Apart<'a> {
+    usual: &'a [f32],
+    size: f32,
+}
+
+impl<'a> Apart<'a> {
+    fn from(usual: &'a [f32]) -> Self {
+        let size = usual.iter().map(|b| b * b).sum();
+        Self { usual, size }
+    }
+
+    /// The difference of `a` from it, next to its size.
+    fn difference(&self, a: &[f32]) -> f32 {
+        let apart = a.iter().zip(self.usual).map(|(a, b)| (a - b) * (a - b));
+        (apart.sum::<f32>() / (self.size + 1e-6)).sqrt()
+    }
 }
 
 /// The difference from `b`, next to the size of `b`.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
-    let apart: f32 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
-    let size: f32 = b.iter().map(|b| b * b).sum();
-    (apart / (size + 1e-6)).sqrt()
+    Apart::from(b).difference(a)
 }
 
 fn step_by(step: u64) -> usize {
@@ -548,6 +671,25 @@ mod tests {
         let samples = lead(&[4, 6, 8], 1.0);
         assert!(row(&samples, 9)[13] > 0.999);
         assert!(row(&samples, 8)[13] < 0.5);
+    }
+
+    #[test]
+    fn each_column_is_sorted_by_itself() {
+        for n in 0..=MOST {
+            let value = |k: usize, column: usize| ((k * 7 + column * 5) % 11) as f32 - 4.0;
+            let mut columns = Columns::new();
+            for k in 0..n {
+                columns.push([value(k, 0), value(k, 1), value(k, 2)]);
+            }
+            columns.sort();
+            for column in 0..3 {
+                let mut sorted: Vec<f32> = (0..n).map(|k| value(k, column)).collect();
+                sorted.sort_by(f32::total_cmp);
+                let rows = columns.rows[..n].iter().map(|row| row[column]);
+                assert!(rows.eq(sorted.iter().copied()), "{n}");
+                assert!((columns.median(column) - median(&sorted)).abs() < 1e-9);
+            }
+        }
     }
 
     #[test]
