@@ -212,25 +212,31 @@ impl Resampler {
     #[inline(always)]
     fn drain_inline<S: Simd>(&mut self, simd: S, end: u64, out: &mut Vec<f32>) {
         let plan = &*self.plan;
-        while self.whole < end && self.whole + plan.ahead < self.start + self.seen {
+        // history[i] is input index start + dropped + i - n_taps.
+        let history = &self.history[..];
+        let before = self.start + self.dropped;
+        let known = (self.start + self.seen).saturating_sub(plan.ahead).min(end);
+        // Copies that live in registers.
+        let (mut whole, mut rest) = (self.whole, self.rest);
+        while whole < known {
             let phase = if plan.phases == plan.per {
-                self.rest
+                rest
             } else {
-                (self.rest * plan.phases + plan.per / 2) / plan.per
+                (rest * plan.phases + plan.per / 2) / plan.per
             };
             let row = &plan.taps[index(phase) * plan.n_taps..][..plan.n_taps];
-            // history[i] is input index start + dropped + i - n_taps.
-            let after = self.whole + plan.ahead + 1 - self.start - self.dropped;
-            let span = &self.history[index(after)..][..plan.n_taps];
+            let after = whole + plan.ahead + 1 - before;
+            let span = &history[index(after)..][..plan.n_taps];
             out.push(dot_with(simd, row, span));
             self.next += 1;
-            self.whole += plan.whole_step;
-            self.rest += plan.rest_step;
-            if self.rest >= plan.per {
-                self.rest -= plan.per;
-                self.whole += 1;
+            whole += plan.whole_step;
+            rest += plan.rest_step;
+            if rest >= plan.per {
+                rest -= plan.per;
+                whole += 1;
             }
         }
+        (self.whole, self.rest) = (whole, rest);
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -258,15 +264,17 @@ impl WithSimd for Drain<'_> {
 #[inline(always)]
 fn dot_with<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let n = 8 / S::F32_LANES;
-    let mut sums = [0f32; 8];
     let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
-    for k in 0..n {
-        let mut sum = simd.splat_f32s(0.0);
-        for (a, b) in a[k..].iter().step_by(n).zip(b[k..].iter().step_by(n)) {
-            sum = simd.add_f32s(sum, simd.mul_f32s(*a, *b));
+    let mut vectors = [simd.splat_f32s(0.0); 8];
+    for (a, b) in a.chunks_exact(n).zip(b.chunks_exact(n)) {
+        for k in 0..n {
+            vectors[k] = simd.add_f32s(vectors[k], simd.mul_f32s(a[k], b[k]));
         }
-        S::as_mut_simd_f32s(&mut sums).0[k] = sum;
     }
+    let mut sums = [0f32; 8];
+    S::as_mut_simd_f32s(&mut sums)
+        .0
+        .copy_from_slice(&vectors[..n]);
     pairwise(sums)
 }
 
