@@ -24,6 +24,7 @@ mod network;
 mod rhythm;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use ecg::{SampleIndex, SampleRate, SignalKind};
@@ -437,13 +438,12 @@ static WHOLE: LazyLock<[f32; LENGTH]> = LazyLock::new(|| hann_sums(&[1.0; LENGTH
 fn prepare(raw: &[f32; LENGTH], peaks: &[f64]) -> Option<[[f32; LENGTH]; N_INPUTS]> {
     let raw = raw.map(|value| value.clamp(-LARGEST, LARGEST));
     let heights = peaks.iter().map(|peak| {
-        let near =
-            (0..LENGTH).filter(|k| (*k as f64 - (peak + 0.5).floor()).abs() <= QRS_HALF as f64);
+        let near = &raw[around((peak + 0.5).floor(), QRS_HALF as f64)];
         let (low, high) = near
-            .map(|k| raw[k])
+            .iter()
             .filter(|value| !value.is_nan())
             .fold((f32::MAX, f32::MIN), |(low, high), v| {
-                (low.min(v), high.max(v))
+                (low.min(*v), high.max(*v))
             });
         (high - low).max(0.0)
     });
@@ -459,15 +459,26 @@ fn prepare(raw: &[f32; LENGTH], peaks: &[f64]) -> Option<[[f32; LENGTH]; N_INPUT
     for (((value, valid), sum), total) in signal.iter_mut().zip(valid).zip(sums).zip(totals) {
         *value = (*value - sum / total.max(1e-6)) * valid;
     }
-    let mut marks = [0.0; LENGTH];
-    for (at, mark) in marks.iter_mut().enumerate() {
-        let nearest = peaks.iter().map(|peak| (at as f64 - peak).abs());
-        let nearest = nearest.fold(MARK_HALF, f64::min);
-        #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
-        let height = (1.0 - nearest / MARK_HALF) as f32;
-        *mark = height;
+    let mut marks = [0f32; LENGTH];
+    for peak in peaks {
+        for at in around(*peak, MARK_HALF) {
+            #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
+            let height = (1.0 - (at as f64 - peak).abs() / MARK_HALF) as f32;
+            marks[at] = height.max(marks[at]);
+        }
     }
     Some([signal, marks])
+}
+
+/// The samples of a window no further than `half` from a place.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "float to integer casts saturate"
+)]
+fn around(place: f64, half: f64) -> Range<usize> {
+    let end = LENGTH.min((place + half + 1.0).floor() as usize);
+    end.min((place - half).ceil() as usize)..end
 }
 
 /// The sum over the Hann window around each sample, with zeros beyond the ends.
@@ -569,6 +580,19 @@ mod tests {
         beats[told..].iter().for_each(|beat| delineator.beat(*beat));
         delineator.finish(&mut out);
         out
+    }
+
+    #[test]
+    fn around_a_place_are_the_samples_no_further() {
+        for place in [
+            -20.0, -4.0, -0.5, 0.0, 3.75, 140.0, 140.3, 286.5, 295.0, 400.0,
+        ] {
+            for half in [MARK_HALF, QRS_HALF as f64] {
+                let near = |k: &usize| (*k as f64 - place).abs() <= half;
+                let expected: Vec<usize> = (0..LENGTH).filter(near).collect();
+                assert_eq!(around(place, half).collect::<Vec<_>>(), expected, "{place}");
+            }
+        }
     }
 
     #[test]

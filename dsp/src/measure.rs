@@ -397,9 +397,8 @@ impl Meter {
     /// The medians of the last beats, as of the one at `now`. Without an atrial rhythm there is no PR
     /// interval; with one, it is that of all that looked like P waves.
     fn median(&self, now: SampleIndex, astray: bool) -> Values {
-        let over = |value: &dyn Fn(&Past) -> Option<f32>| {
-            median(self.past.iter().filter_map(value).collect())
-        };
+        let over =
+            |value: &dyn Fn(&Past) -> Option<f32>| median(self.past.iter().filter_map(value));
         let span = |past: &Past, rr_ms: f32| {
             self.base.seconds(now.since(past.at)) + f64::from(rr_ms) / 1e3
         };
@@ -432,7 +431,7 @@ impl Meter {
         let axes = self.past.iter().filter_map(|past| past.values.axis_degrees);
         Values {
             intervals: intervals.corrected(),
-            axis_degrees: median_angle(axes.collect()),
+            axis_degrees: median_angle(axes),
             levels: levels.collect(),
         }
     }
@@ -616,18 +615,26 @@ fn within(value: f64, (low, high): (f64, f64)) -> Option<f32> {
     (value >= low && value <= high).then_some(value as f32)
 }
 
-/// The middle value, or the mean of the middle two.
-fn median(mut values: Vec<f32>) -> Option<f32> {
-    values.sort_by(f32::total_cmp);
-    let upper = *values.get(values.len() / 2)?;
-    Some(f32::midpoint(values[(values.len() - 1) / 2], upper))
+/// The middle one of the values of up to [`MEDIAN_BEATS`] beats, or the mean of the middle two.
+fn median(values: impl Iterator<Item = f32>) -> Option<f32> {
+    let (mut sorted, mut n) = ([0.0; MEDIAN_BEATS], 0);
+    for (slot, value) in sorted.iter_mut().zip(values) {
+        *slot = value;
+        n += 1;
+    }
+    let sorted = &mut sorted[..n];
+    sorted.sort_unstable_by(f32::total_cmp);
+    Some(f32::midpoint(
+        *sorted.get(n.wrapping_sub(1) / 2)?,
+        sorted[n / 2],
+    ))
 }
 
 /// The median of angles, degrees, taken from the last one to either side.
-fn median_angle(angles: Vec<f32>) -> Option<f32> {
+fn median_angle(angles: impl Iterator<Item = f32> + Clone) -> Option<f32> {
     let wrap = |angle: f32| (angle + 180.0).rem_euclid(360.0) - 180.0;
-    let last = *angles.last()?;
-    let turn = median(angles.into_iter().map(|angle| wrap(angle - last)).collect())?;
+    let last = angles.clone().last()?;
+    let turn = median(angles.map(|angle| wrap(angle - last)))?;
     Some(wrap(last + turn))
 }
 

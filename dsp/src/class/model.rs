@@ -249,12 +249,12 @@ impl Grove {
             }
             start = *end;
         }
-        let leaf = |(leaves, left): (&[f32; MAX_LEAVES], u16)| {
+        let leaf = |(leaves, left): (&[f32; MAX_LEAVES], &u16)| {
             leaves[left.trailing_zeros() as usize % MAX_LEAVES]
         };
         self.leaves
             .iter()
-            .zip(left)
+            .zip(&left)
             .map(leaf)
             .fold(sum, |sum, leaf| sum + leaf)
     }

@@ -380,7 +380,7 @@ impl<const WHAT: usize> Columns<WHAT> {
 
     /// Sorts, with what is not there after all else. The order of comparisons does not depend on the numbers.
     fn sort(&mut self) {
-        for (a, b) in SORTING {
+        for &(a, b) in &SORTING {
             let (low, high) = (self.rows[a], self.rows[b]);
             for k in 0..WHAT {
                 let (low, high) = (low[k], high[k]);
@@ -403,7 +403,7 @@ impl<const WHAT: usize> Columns<WHAT> {
 /// Which to compare and to put in order, one pair after the other, so that [`MOST`] numbers are sorted.
 ///
 /// Reference: Batcher (AFIPS, 1968), as Knuth has it (The Art of Computer Programming 3, 5.2.2, algorithm M).
-const SORTING: [(usize, usize); 103] = {
+static SORTING: [(usize, usize); 103] = {
     let (mut pairs, mut n) = ([(0, 0); 103], 0);
     let mut merged = 1;
     while merged < MOST {
