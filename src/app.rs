@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::calibration;
 use crate::config::Config;
 use crate::http::{self, Running, Service};
 use crate::live::LiveBus;
@@ -151,6 +152,7 @@ async fn run_pipeline(
         () = shutdown.cancelled() => return Ok(()),
     };
     let (store, known) = opened;
+    let calibrations = Arc::clone(&known.calibrations);
     let mut pipeline = Pipeline::start(
         config,
         store.clone(),
@@ -160,7 +162,7 @@ async fn run_pipeline(
         shutdown,
     )?;
     let running = Running {
-        store,
+        store: store.clone(),
         handle: pipeline.handle.clone(),
         broker: Arc::clone(&pipeline.broker),
         database: pipeline.database.clone(),
@@ -168,6 +170,12 @@ async fn run_pipeline(
     if service.running.set(running).is_err() {
         return Err(Error::Failed("the pipeline was started twice".into()));
     }
+    tokio::spawn(calibration::follow(
+        store,
+        calibrations,
+        pipeline.handle.clone(),
+        shutdown.clone(),
+    ));
     let broker = Arc::clone(&pipeline.broker);
     let mut refresh = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -200,6 +208,7 @@ async fn open_store(
             let known = Known {
                 resume: store.resume().await?,
                 devices: store.devices().await?,
+                calibrations: calibration::in_force(store.calibrations().await?),
             };
             Ok::<_, store::Error>((store, known))
         };

@@ -1,10 +1,12 @@
 //! The command line.
 
 mod annotate;
+mod calibrate;
 mod demo;
 mod evaluate;
 mod replay;
 mod service;
+mod windows;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -14,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use color_eyre::eyre::WrapErr;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::evaluate::qrs::Channel;
 
@@ -57,6 +60,20 @@ enum Command {
     /// Score against reference annotations
     #[command(subcommand)]
     Evaluate(EvaluateCommand),
+    /// Cut the recordings of a folder into windows for training, as the service would
+    ///
+    /// FILE is a numpy array of records, to be read with numpy.load: record (name, bytes),
+    /// patient (bytes, empty where unknown), fold (0 where there is none), start (sample of the record, at its own
+    /// rate), first and last (the samples between which the window was recorded), samples [12, sample] (mV, in
+    /// the order I, II, III, aVR, aVL, aVF, V1..V6; NaN for a lead that is not there) and usable [12, sample].
+    #[command(verbatim_doc_comment)]
+    Windows(WindowsArgs),
+    /// Fit the twelve-lead model to a patient, by one recording of all twelve leads
+    ///
+    /// What a running service reconstructs for devices that the patient wears uses it within seconds. Each calibration
+    /// is a version of its own; --revert takes it back. A recording with swapped electrodes, or one that does not
+    /// look like the patient's strips in the database, is refused.
+    Calibrate(CalibrateArgs),
     /// Bring the database up to date
     Migrate(ConfigArgs),
     /// Print the effective settings, secrets hidden
@@ -136,6 +153,52 @@ struct AnnotateArgs {
     config: ConfigArgs,
 }
 
+#[derive(Debug, Args)]
+struct WindowsArgs {
+    /// A folder of recordings: PTB-XL as published, or any tree of WFDB and EDF files
+    dir: PathBuf,
+    /// Where the windows go
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// From one window to the next, seconds; windows follow each other without it
+    #[arg(long, value_name = "S")]
+    hop: Option<f64>,
+    /// adu per mV, in place of what the headers say, with 0 mV at 0 adu
+    #[arg(long, value_name = "GAIN")]
+    gain: Option<f64>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct CalibrateArgs {
+    /// The recording: WFDB with or without .hea, or an .edf file, with all twelve leads
+    #[arg(required_unless_present = "revert")]
+    record: Option<PathBuf>,
+    /// Whose it is: the pseudonym
+    #[arg(long, value_name = "ID")]
+    patient: String,
+    /// The leads that the patient's device measures
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "II,V1,V5",
+        value_name = "LEADS"
+    )]
+    observed: Vec<ecg::Lead>,
+    /// Who calibrates, kept with it
+    #[arg(long, default_value = "command line", value_name = "NAME")]
+    by: String,
+    /// Take back what is in force; the model is as it ships from then on
+    #[arg(long, conflicts_with = "record")]
+    revert: bool,
+    /// Take the recording though it does not look like the patient's strips
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
 #[derive(Debug, Subcommand)]
 enum EvaluateCommand {
     /// Beat detection against .atr files, by the rules of EC57
@@ -144,6 +207,8 @@ enum EvaluateCommand {
     Beats(BeatsArgs),
     /// P, QRS and T against one annotation file per lead, as in LUDB
     Delineate(DelineateArgs),
+    /// Twelve leads from fewer, against recordings of all twelve
+    Reconstruct(ReconstructArgs),
 }
 
 #[derive(Debug, Args)]
@@ -217,6 +282,31 @@ struct DelineateArgs {
     config: ConfigArgs,
 }
 
+#[derive(Debug, Args)]
+struct ReconstructArgs {
+    /// A folder of twelve-lead recordings: PTB-XL as published, or any tree of WFDB and EDF files
+    dir: PathBuf,
+    /// The leads that are given
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "II,V1,V5",
+        value_name = "LEADS"
+    )]
+    observed: Vec<ecg::Lead>,
+    /// Only records in these folds, where the database has folds
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    folds: Vec<u8>,
+    /// Calibrate on another recording of the same patient as well, where the database says whose they are
+    #[arg(long)]
+    personal: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
 /// What a command came to, other than success.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -252,6 +342,9 @@ pub fn main() -> ExitCode {
         Command::Evaluate(EvaluateCommand::Qrs(args)) => evaluate::qrs(&args),
         Command::Evaluate(EvaluateCommand::Beats(args)) => evaluate::beats(&args),
         Command::Evaluate(EvaluateCommand::Delineate(args)) => evaluate::delineate(&args),
+        Command::Evaluate(EvaluateCommand::Reconstruct(args)) => evaluate::reconstruct(&args),
+        Command::Windows(args) => windows::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Migrate(args) => service::migrate(&args),
         Command::CheckConfig(args) => service::check_config(&args),
     };
@@ -272,6 +365,16 @@ fn answer(text: impl Display) -> Result<(), Failure> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => Ok(done.wrap_err("cannot write to standard output")?),
     }
+}
+
+/// A bar that counts up to a length that is set later; hidden where standard error is no terminal.
+fn progress(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let template = format!("{{bar:40}} {{pos}} of {{len}} {what}, {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Logs to standard error; `RUST_LOG` chooses what.

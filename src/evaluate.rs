@@ -5,6 +5,7 @@ pub mod delineate;
 pub mod ec57;
 pub mod noise;
 pub mod qrs;
+pub mod reconstruct;
 pub mod report;
 pub mod rhythms;
 pub mod runs;

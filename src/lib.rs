@@ -3,6 +3,7 @@
 //! Read [`pipeline`] first: it lists every channel and task in the order of a sample's way.
 
 pub mod app;
+pub mod calibration;
 pub mod cli;
 pub mod config;
 pub mod device;
@@ -17,3 +18,4 @@ pub mod record;
 pub mod stage;
 pub mod wall;
 pub mod wearable;
+pub mod windows;

@@ -461,6 +461,7 @@ pub fn complete(strip: Strip, leads: &TwelveLead) -> Strip {
                 kind: SignalKind::Ecg(lead),
                 origin: leads.origin[row],
                 samples,
+                band: leads.band(lead).map_or_else(Vec::new, <[f32]>::to_vec),
             })
         })
         .collect();
@@ -477,5 +478,7 @@ pub fn complete(strip: Strip, leads: &TwelveLead) -> Strip {
         rate: leads.rate,
         signals,
         model: leads.model.clone(),
+        trust: leads.trust,
+        withheld: leads.withheld,
     }
 }

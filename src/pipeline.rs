@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::live::{DeviceStatus, LatestTwelve, LiveBus};
 use crate::metrics::Metrics;
-use crate::stage::analyse::{COMMITS_OUT, Command, Inbox, Shard, Shared, Wearer};
+use crate::stage::analyse::{COMMITS_OUT, Calibrations, Command, Inbox, Shard, Shared, Wearer};
 use crate::stage::persist::{Commit, Persist};
 use crate::stage::route;
 use crate::wall;
@@ -57,6 +57,8 @@ pub struct Known {
     pub resume: Vec<store::Resume>,
     /// Every device and who wears it.
     pub devices: Vec<store::DeviceRow>,
+    /// The corrections of the model in force, by patient.
+    pub calibrations: Calibrations,
 }
 
 /// What cannot be started.
@@ -135,7 +137,11 @@ impl Pipeline {
         let pool = pool(&config)?;
         let n_shards = or_cores(config.pipeline.shards);
 
-        let Known { resume, devices } = known;
+        let Known {
+            resume,
+            devices,
+            calibrations,
+        } = known;
         for event in resume.iter().flat_map(|resume| &resume.standing) {
             metrics
                 .standing
@@ -154,6 +160,7 @@ impl Pipeline {
                 .and_then(|(low, high)| alarm::Limits::new(low, high).ok());
             let limits = limits.unwrap_or(config.alarm.limits);
             let wearer = Wearer {
+                calibration: calibrations.get(patient.as_str()).cloned(),
                 patient: patient.to_string(),
                 limits,
             };
@@ -348,6 +355,15 @@ impl Handle {
             .send(Command::Patient(device, wearer))
             .await
             .ok();
+    }
+
+    /// Uses these corrections of the model from now on.
+    pub async fn set_calibrations(&self, calibrations: &Calibrations) {
+        for shard in self.commands.iter() {
+            // As above.
+            let command = Command::Calibrations(Arc::clone(calibrations));
+            shard.send(command).await.ok();
+        }
     }
 
     fn shard(&self, device: &DeviceId) -> &mpsc::Sender<Command> {

@@ -16,6 +16,7 @@
 //! 2003 (EDF+).
 
 pub mod annotation;
+pub mod collection;
 mod edf;
 mod error;
 mod files;

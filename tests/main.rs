@@ -24,4 +24,5 @@ mod demo;
 mod holter;
 mod hostile;
 mod support;
+mod twelve;
 mod twin;

@@ -309,11 +309,12 @@ impl Chain {
             };
             let samples = &signal.samples[own(self.next).min(to)..to];
             let (ecg, ppg, held) = (&mut self.ecg, &mut self.ppg, &mut self.held);
-            let meter = &mut self.meter;
+            let (meter, trail) = (&mut self.meter, &mut self.trail);
             path.quality.push(samples, signal.lead_off, |quality| {
                 ecg.judge(k, &quality);
                 ppg.judge(k, &quality);
                 meter.judge(k, &quality);
+                trail.judge(k, &quality);
                 held.push(Held {
                     at: SampleIndex(quality.end.0 - 1),
                     rank: 4 + k,

@@ -4,8 +4,11 @@
 //! **no window straddles a gap**. The trail keeps one window and some more, so that a
 //! strip can still be cut a few seconds after its end has passed.
 
+use std::collections::VecDeque;
+
 use ecg::{
-    Layout, Lead, LeadOrigin, SampleIndex, SampleRate, SignalKind, Strip, StripSignal, Window,
+    Layout, Lead, LeadOrigin, Quality, SampleIndex, SampleRate, SignalKind, Strip, StripSignal,
+    Unusable, Window,
 };
 
 use crate::class;
@@ -40,7 +43,6 @@ pub(crate) struct Trail {
     base: SampleRate,
     rate: SampleRate,
     kinds: Vec<SignalKind>,
-    leads: Vec<Lead>,
     n_window: usize,
     hop: u64,
     n_kept: usize,
@@ -48,6 +50,8 @@ pub(crate) struct Trail {
     signals: Vec<Vec<f32>>,
     first: u64,
     next: u64,
+    /// Seconds of signals that are not usable, in the order of their ends: signal, start, end.
+    unusable: VecDeque<(usize, SampleIndex, SampleIndex)>,
 }
 
 impl Trail {
@@ -60,10 +64,6 @@ impl Trail {
             base: layout.base_rate(),
             rate,
             kinds: layout.iter().map(|signal| signal.kind).collect(),
-            leads: layout
-                .iter()
-                .filter_map(|signal| signal.kind.lead())
-                .collect(),
             n_window,
             hop: count(config.hop_seconds) as u64,
             n_kept,
@@ -73,6 +73,7 @@ impl Trail {
                 .collect(),
             first: 0,
             next: 0,
+            unusable: VecDeque::new(),
         }
     }
 
@@ -83,6 +84,22 @@ impl Trail {
         }
         self.first = start.0;
         self.next = start.0;
+        self.unusable.clear();
+    }
+
+    /// Takes note of a second of signal `k`. Seconds are judged before the trace has passed them.
+    pub(crate) fn judge(&mut self, k: usize, quality: &Quality) {
+        let first = self.position(self.first);
+        while self
+            .unusable
+            .front()
+            .is_some_and(|(_, _, end)| *end <= first)
+        {
+            self.unusable.pop_front();
+        }
+        if !quality.usable() {
+            self.unusable.push_back((k, quality.start, quality.end));
+        }
     }
 
     /// The position in the record of a sample at the window rate.
@@ -131,23 +148,42 @@ impl Trail {
     }
 
     fn window(&self, end: u64) -> Option<Window> {
-        if self.leads.is_empty() {
+        let leads: Vec<Lead> = self.leads().map(|(_, lead)| lead).collect();
+        if leads.is_empty() {
             return None;
         }
-        let mut samples = Vec::with_capacity(self.leads.len() * self.n_window);
-        for (k, kind) in self.kinds.iter().enumerate() {
-            if kind.lead().is_some() {
-                samples.extend_from_slice(self.span(k, end, self.n_window)?);
-            }
+        let start = end.checked_sub(self.n_window as u64)?;
+        let mut samples = Vec::with_capacity(leads.len() * self.n_window);
+        let mut unusable = Vec::new();
+        for (lead, (k, _)) in self.leads().enumerate() {
+            samples.extend_from_slice(self.span(k, end, self.n_window)?);
+            let within = |at: SampleIndex| {
+                let index = self.base.convert(at, self.rate).0.clamp(start, end);
+                usize::try_from(index - start).unwrap_or(0)
+            };
+            let seconds = self.unusable.iter().filter(|(signal, ..)| *signal == k);
+            let seconds = seconds.map(|&(_, from, to)| within(from)..within(to));
+            unusable.extend(
+                seconds
+                    .filter(|samples| !samples.is_empty())
+                    .map(|samples| Unusable { lead, samples }),
+            );
         }
         Some(Window {
-            start: self.position(end - self.n_window as u64),
+            start: self.position(start),
             end: self.position(end),
             rate: self.rate,
-            leads: self.leads.clone(),
+            leads,
             samples,
             n_samples: self.n_window,
+            unusable,
         })
+    }
+
+    /// The ECG leads, each with its place among the signals.
+    fn leads(&self) -> impl Iterator<Item = (usize, Lead)> {
+        let lead = |(k, kind): (usize, &SignalKind)| Some((k, kind.lead()?));
+        self.kinds.iter().enumerate().filter_map(lead)
     }
 
     /// The index at the window rate up to which the trail shows what lies before `end`, `None`
@@ -177,6 +213,7 @@ impl Trail {
                 kind: *kind,
                 origin: LeadOrigin::Measured,
                 samples: self.span(k, index, n)?.to_vec(),
+                band: Vec::new(),
             });
         }
         Some(Strip {
@@ -185,6 +222,8 @@ impl Trail {
             rate: self.rate,
             signals,
             model: None,
+            trust: None,
+            withheld: None,
         })
     }
 
@@ -212,6 +251,6 @@ impl Trail {
         samples * size_of::<f32>()
             + self.signals.capacity() * size_of::<Vec<f32>>()
             + size_of_val(&*self.kinds)
-            + size_of_val(&*self.leads)
+            + self.unusable.capacity() * size_of::<(usize, SampleIndex, SampleIndex)>()
     }
 }

@@ -540,6 +540,53 @@ fn windows_end_on_the_hop_and_strips_where_asked() {
     );
 }
 
+/// Windows say where a lead means nothing, whatever the cut; the seconds around it are not touched.
+#[test]
+fn windows_say_which_seconds_mean_nothing() {
+    let record = Record::new(40.0, 9);
+    let layout = layout(&[("II", BASE), ("V1", BASE)]);
+    let windows = |step: u64| -> Vec<ecg::Window> {
+        let mut chain = chain(&layout);
+        let mut out = Vec::new();
+        for start in (0..10_000).step_by(usize::try_from(step).unwrap()) {
+            let mut block = record.block(&layout, start, (start + step).min(10_000));
+            block.signals[1].lead_off = (4250..4750).contains(&start);
+            chain.push(&block, &mut out);
+        }
+        out.into_iter()
+            .filter_map(|output| match output {
+                Output::Window(window) => Some(window),
+                _ => None,
+            })
+            .collect()
+    };
+    let whole = windows(250);
+    assert_eq!(whole, windows(50));
+    let mut seen = 0;
+    for window in &whole {
+        let off = (4250u64, 4750);
+        for hole in &window.unusable {
+            let at = |sample: usize| window.start.0 + sample as u64;
+            let (from, to) = (at(hole.samples.start), at(hole.samples.end));
+            // The quality meter takes a moment to trust an electrode again.
+            assert_eq!(hole.lead, 1);
+            assert!(from >= off.0 && to <= off.1 + 500, "{from} to {to}");
+            seen += hole.samples.len();
+        }
+        let covered = |sample: u64| {
+            let at = usize::try_from(sample - window.start.0).unwrap();
+            window
+                .unusable
+                .iter()
+                .any(|hole| hole.samples.contains(&at))
+        };
+        for sample in (off.0.max(window.start.0)..off.1.min(window.end.0)).step_by(10) {
+            assert!(covered(sample), "{sample}");
+        }
+    }
+    assert!(seen >= 2 * 500, "{seen}");
+}
+
 #[test]
 fn a_wearable_fits_in_memory() {
     for hz in [250.0, 360.0, 499.0, 500.0] {

@@ -38,4 +38,4 @@ pub use facts::{
 };
 pub use lead::{Lead, LeadOrigin, SignalKind, Wavelength};
 pub use time::{Anchor, SampleCount, SampleIndex, SampleRate, Utc};
-pub use window::{ModelRef, Strip, StripSignal, TwelveLead, Window};
+pub use window::{ModelRef, Strip, StripSignal, Trust, TwelveLead, Unusable, Window, Withheld};

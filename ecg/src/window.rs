@@ -1,6 +1,10 @@
 //! What the models see and say: windows of measured leads, twelve leads, and strips.
 
-use crate::{Lead, LeadOrigin, SampleIndex, SampleRate, SignalKind};
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use crate::{Error, Lead, LeadOrigin, SampleIndex, SampleRate, SignalKind};
 
 /// Measured ECG leads over a fixed span at a model's rate: `[lead, sample]`, mV, without a gap.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +21,17 @@ pub struct Window {
     pub samples: Vec<f32>,
     /// Samples per lead.
     pub n_samples: usize,
+    /// Where a lead says nothing (electrode off, flat, saturated, noise), in order.
+    pub unusable: Vec<Unusable>,
+}
+
+/// Samples of one lead of a [`Window`] that nothing should be concluded from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The lead, by its place among those of the window.
+    pub lead: usize,
+    /// The samples.
+    pub samples: Range<usize>,
 }
 
 impl Window {
@@ -57,6 +72,77 @@ pub struct TwelveLead {
     pub origin: [LeadOrigin; 12],
     /// The model behind the reconstructed leads, `None` where there are none.
     pub model: Option<ModelRef>,
+    /// Half the width of the 90 % band of each reconstructed lead, mV: `[12, n_bands]`, each value for
+    /// `n_samples / n_bands` samples in a row; zero where a lead is not reconstructed.
+    pub bands: Vec<f32>,
+    /// Values of a lead in `bands`; zero where no lead is reconstructed.
+    pub n_bands: usize,
+    /// How far the reconstructed leads can be trusted, `None` where there are none.
+    pub trust: Option<Trust>,
+    /// Why nothing was reconstructed though leads are missing and there is a model.
+    pub withheld: Option<Withheld>,
+}
+
+/// What a model says of its own answer to one window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Trust {
+    /// 0 (do not trust) to 1: the share of validation windows whose reconstruction is expected to be worse than this.
+    pub score: f32,
+    /// 0 to 1: the share of validation windows whose measured leads were less unusual than these.
+    pub novelty: f32,
+}
+
+/// Why leads that are missing were not reconstructed. A finding, not a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Withheld {
+    /// The leads at hand do not include any set that the model was trained on.
+    TooFewLeads,
+    /// They would, were their signals not flat, saturated or off for most of the window.
+    Unusable,
+    /// The measured leads look like nothing that the model was trained on.
+    Unfamiliar,
+    /// The model failed.
+    Failed,
+}
+
+impl Withheld {
+    /// Every reason.
+    pub const ALL: [Withheld; 4] = [
+        Self::TooFewLeads,
+        Self::Unusable,
+        Self::Unfamiliar,
+        Self::Failed,
+    ];
+
+    /// The word for it in rows, labels and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Withheld::TooFewLeads => "too_few_leads",
+            Withheld::Unusable => "unusable",
+            Withheld::Unfamiliar => "unfamiliar",
+            Withheld::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Withheld {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.name() == name)
+            .ok_or_else(|| Error::Word {
+                what: "reason for withholding",
+                value: name.to_owned(),
+            })
+    }
 }
 
 impl TwelveLead {
@@ -65,6 +151,13 @@ impl TwelveLead {
         let row = lead.row()?;
         (self.origin[row] != LeadOrigin::Absent)
             .then(|| &self.samples[row * self.n_samples..(row + 1) * self.n_samples])
+    }
+
+    /// Half the width of the 90 % band of `lead` over the window, mV; `None` for a lead that is not reconstructed.
+    pub fn band(&self, lead: Lead) -> Option<&[f32]> {
+        let row = lead.row()?;
+        (self.origin[row] == LeadOrigin::Reconstructed)
+            .then(|| &self.bands[row * self.n_bands..(row + 1) * self.n_bands])
     }
 }
 
@@ -81,6 +174,10 @@ pub struct Strip {
     pub signals: Vec<StripSignal>,
     /// The model behind the reconstructed leads, `None` where there are none.
     pub model: Option<ModelRef>,
+    /// How far the reconstructed leads can be trusted, `None` where there are none.
+    pub trust: Option<Trust>,
+    /// Why nothing was reconstructed though leads are missing and there is a model.
+    pub withheld: Option<Withheld>,
 }
 
 /// One signal of a [`Strip`].
@@ -92,4 +189,7 @@ pub struct StripSignal {
     pub origin: LeadOrigin,
     /// mV, or arbitrary units for PPG.
     pub samples: Vec<f32>,
+    /// Half the width of the 90 % band, mV, each value for `samples.len() / band.len()` samples in a row; empty
+    /// for a signal that is not reconstructed.
+    pub band: Vec<f32>,
 }

@@ -16,24 +16,30 @@
 //!     end: SampleIndex(shape.n_samples as u64),
 //!     rate: shape.rate,
 //!     leads: vec![Lead::II, Lead::V1, Lead::V5],
-//!     samples: vec![0.1; 3 * shape.n_samples],
+//!     samples: (0..3 * shape.n_samples).map(|k| (k as f32 * 0.04).sin()).collect(),
 //!     n_samples: shape.n_samples,
-//! })?;
+//!     unusable: Vec::new(),
+//! }, None)?;
 //! assert_eq!(twelve.origin[1], LeadOrigin::Measured);
-//! assert_eq!(twelve.origin[0], LeadOrigin::Reconstructed);
+//! // No heart makes sine waves: what is missing is reconstructed, or withheld with a reason.
+//! assert!(twelve.model.is_some() || twelve.withheld.is_some());
 //! # Ok::<(), infer::Error>(())
 //! ```
 
+mod calibration;
 mod error;
 mod library;
 mod manifest;
 mod model;
 mod pool;
 mod reconstruct;
+mod solve;
 mod tensor;
 
+pub use calibration::{Calibration, Part, Unfit};
 pub use error::Error;
 pub use library::Library;
-pub use manifest::{Kind, Manifest, Normalisation, WindowShape};
-pub use pool::{Job, Outcome, Pool};
+pub use manifest::{Kind, LeadSet, Manifest, WindowShape};
+pub use pool::{Job, Outcome, Pool, Task};
 pub use reconstruct::{Reconstructor, derive};
+pub use solve::solve;

@@ -10,8 +10,11 @@ use crate::Error;
 
 /// The longest window a manifest may ask for, in samples: over two minutes at 2000 Hz.
 const MAX_SAMPLES: usize = 1 << 18;
-/// The only layout there is: batch of one, lead-major.
-const LAYOUT: &str = "[1, lead, sample]";
+/// The only layouts there are. What goes in: batch of one, the leads and then, for each, 1 where it is
+/// there and 0 where it is not.
+const LAYOUT_IN: &str = "[1, lead + mask, sample]";
+/// What comes out: batch of one, lead-major.
+const LAYOUT_OUT: &str = "[1, lead, sample]";
 
 /// What a model is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -21,29 +24,6 @@ pub enum Kind {
     Reconstruct,
 }
 
-/// How mV become the model's numbers, and its numbers mV again.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Normalisation {
-    /// The model speaks mV.
-    None,
-    /// The model's 1.0 is `mv` millivolts.
-    Scale {
-        /// mV per unit of the model.
-        mv: f32,
-    },
-}
-
-impl Normalisation {
-    /// mV per unit of the model.
-    pub(crate) fn mv_per_unit(self) -> f32 {
-        match self {
-            Self::None => 1.0,
-            Self::Scale { mv } => mv,
-        }
-    }
-}
-
 /// The windows that a model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowShape {
@@ -51,6 +31,22 @@ pub struct WindowShape {
     pub rate: SampleRate,
     /// Samples per lead.
     pub n_samples: usize,
+}
+
+/// A set of leads that a model was trained on, and what held-out recordings say of it there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeadSet {
+    /// The leads.
+    pub observed: Vec<Lead>,
+    /// For each lead of the output, how many of the deviations it gives make half of a band that holds 90 % of the
+    /// samples of held-out recordings.
+    pub band: Vec<f32>,
+    /// Evenly spaced quantiles, least first, of the error that the model expects of held-out windows.
+    pub expected_error: Vec<f32>,
+    /// Evenly spaced quantiles, least first, of how unusual held-out windows are to it.
+    pub novelty: Vec<f32>,
+    /// Windows more unusual than this are not reconstructed.
+    pub novelty_limit: f32,
 }
 
 /// A checked manifest.
@@ -68,16 +64,13 @@ pub struct Manifest {
     pub onnx_file: String,
     /// The windows it takes.
     pub window: WindowShape,
-    /// The rows of the input tensor, in order.
-    pub input: Vec<Lead>,
-    /// The input leads that must be there; the others hold `fill`.
-    pub observed: Vec<Lead>,
-    /// What stands in the rows of input leads that are not observed, in the model's units.
-    pub fill: f32,
-    /// The rows of the output tensor, in order.
-    pub output: Vec<Lead>,
-    /// mV to the model's units and back.
-    pub normalisation: Normalisation,
+    /// The leads of the input tensor and of its output, in order; mV. Two limb leads and leads of the chest:
+    /// the other limb leads follow from them.
+    pub leads: Vec<Lead>,
+    /// Deviations of a lead that it gives for a window, each for equally many samples.
+    pub n_bands: usize,
+    /// The sets of leads that it can start from.
+    pub sets: Vec<LeadSet>,
 }
 
 impl Manifest {
@@ -90,12 +83,7 @@ impl Manifest {
             file: file.to_owned(),
             source: Box::new(source),
         })?;
-        let refuse = |field, expected: &str, found: String| Error::Manifest {
-            file: file.to_owned(),
-            field,
-            expected: expected.to_owned(),
-            found,
-        };
+        let refuse = |field, expected: &str, found| refuse(file, field, expected, found);
         for (field, text) in [("name", &form.name), ("version", &form.version)] {
             if text.is_empty() || text.len() > 64 {
                 return Err(refuse(field, "1 to 64 bytes", format!("{}", text.len())));
@@ -122,45 +110,48 @@ impl Manifest {
             let expected = format!("1 to {MAX_SAMPLES}");
             return Err(refuse("window.n_samples", &expected, n_samples.to_string()));
         }
-        for (field, layout) in [
-            ("input.layout", form.input.layout),
-            ("output.layout", form.output.layout),
+        let n_bands = form.output.n_bands;
+        if n_bands == 0 || !n_samples.is_multiple_of(n_bands) {
+            let expected = format!("a divisor of {n_samples}");
+            return Err(refuse("output.n_bands", &expected, n_bands.to_string()));
+        }
+        for (field, expected, layout) in [
+            ("input.layout", LAYOUT_IN, form.input.layout),
+            ("output.layout", LAYOUT_OUT, form.output.layout),
         ] {
-            if layout != LAYOUT {
-                return Err(refuse(field, LAYOUT, layout));
+            if layout != expected {
+                return Err(refuse(field, expected, layout));
             }
         }
-        let leads = |field, names: &[String]| {
-            leads(names).ok_or_else(|| {
-                let expected = "1 to 12 different names of the twelve leads";
-                refuse(field, expected, format!("{names:?}"))
-            })
-        };
-        let input = leads("input.leads", &form.input.leads)?;
-        let observed = leads("input.observed", &form.input.observed)?;
-        let output = leads("output.leads", &form.output.leads)?;
-        if let Some(lead) = observed.iter().find(|lead| !input.contains(lead)) {
+        let leads = |field, names: &[String]| leads(file, field, names);
+        let (input, output) = (
+            leads("input.leads", &form.input.leads)?,
+            leads("output.leads", &form.output.leads)?,
+        );
+        if output != input {
+            let expected = "input.leads";
             return Err(refuse(
-                "input.observed",
-                "leads of input.leads",
+                "output.leads",
+                expected,
+                format!("{:?}", form.output.leads),
+            ));
+        }
+        let dependent = [Lead::III, Lead::AVR, Lead::AVL, Lead::AVF];
+        if let Some(lead) = input.iter().find(|lead| dependent.contains(lead)) {
+            return Err(refuse(
+                "input.leads",
+                "none of III, aVR, aVL, aVF",
                 lead.to_string(),
             ));
         }
-        if !form.input.fill.is_finite() {
-            return Err(refuse(
-                "input.fill",
-                "a number",
-                form.input.fill.to_string(),
-            ));
+        if form.sets.is_empty() {
+            return Err(refuse("sets", "at least one", "none".to_owned()));
         }
-        let mv = form.normalisation.mv_per_unit();
-        if !mv.is_normal() || mv <= 0.0 {
-            return Err(refuse(
-                "normalisation.mv",
-                "a positive number",
-                mv.to_string(),
-            ));
-        }
+        let sets = form
+            .sets
+            .into_iter()
+            .map(|set| set.check(file, &input))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             model: ModelRef {
                 name: form.name,
@@ -172,26 +163,88 @@ impl Manifest {
             training_data: form.training_data,
             onnx_file: form.onnx.file,
             window: WindowShape { rate, n_samples },
-            input,
-            observed,
-            fill: form.input.fill,
-            output,
-            normalisation: form.normalisation,
+            leads: input,
+            n_bands,
+            sets,
         })
+    }
+
+    /// The largest of the sets that `there` has all leads of, the first of equals.
+    pub fn set_for(&self, there: impl Fn(Lead) -> bool) -> Option<&LeadSet> {
+        self.sets
+            .iter()
+            .filter(|set| set.observed.iter().all(|lead| there(*lead)))
+            .reduce(|best, set| {
+                let more = set.observed.len() > best.observed.len();
+                if more { set } else { best }
+            })
     }
 }
 
-/// The named leads, if there is at least one and each is one of the twelve and named once.
-fn leads(names: &[String]) -> Option<Vec<Lead>> {
+fn refuse(file: &str, field: &'static str, expected: &str, found: String) -> Error {
+    Error::Manifest {
+        file: file.to_owned(),
+        field,
+        expected: expected.to_owned(),
+        found,
+    }
+}
+
+/// The named leads: at least one, each one of the twelve and named once.
+fn leads(file: &str, field: &'static str, names: &[String]) -> Result<Vec<Lead>, Error> {
+    let other = || {
+        let expected = "1 to 12 different names of the twelve leads";
+        refuse(file, field, expected, format!("{names:?}"))
+    };
     let mut leads = Vec::new();
     for name in names {
-        let lead: Lead = name.parse().ok()?;
+        let lead: Lead = name.parse().map_err(|_| other())?;
         if lead == Lead::Unstated || leads.contains(&lead) {
-            return None;
+            return Err(other());
         }
         leads.push(lead);
     }
-    (!leads.is_empty()).then_some(leads)
+    if leads.is_empty() {
+        return Err(other());
+    }
+    Ok(leads)
+}
+
+impl SetForm {
+    /// Checks a set against the leads of the model.
+    fn check(self, file: &str, input: &[Lead]) -> Result<LeadSet, Error> {
+        let refuse = |field, expected: &str, found| Err(refuse(file, field, expected, found));
+        let observed = leads(file, "sets.observed", &self.observed)?;
+        if let Some(lead) = observed.iter().find(|lead| !input.contains(lead)) {
+            return refuse("sets.observed", "leads of input.leads", lead.to_string());
+        }
+        let not_negative = |x: &f32| x.is_finite() && *x >= 0.0;
+        if self.band.len() != input.len() || !self.band.iter().all(not_negative) {
+            let expected = format!("{} numbers from 0 on", input.len());
+            return refuse("sets.band", &expected, format!("{:?}", self.band));
+        }
+        for (field, quantiles) in [
+            ("sets.expected_error", &self.expected_error),
+            ("sets.novelty", &self.novelty),
+        ] {
+            let finite = quantiles.iter().all(|x| x.is_finite());
+            if quantiles.len() < 2 || !finite || !quantiles.is_sorted() {
+                let expected = "at least two numbers in rising order";
+                return refuse(field, expected, format!("{quantiles:?}"));
+            }
+        }
+        if !self.novelty_limit.is_finite() {
+            let found = self.novelty_limit.to_string();
+            return refuse("sets.novelty_limit", "a number", found);
+        }
+        Ok(LeadSet {
+            observed,
+            band: self.band,
+            expected_error: self.expected_error,
+            novelty: self.novelty,
+            novelty_limit: self.novelty_limit,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -206,7 +259,7 @@ struct Form {
     window: WindowForm,
     input: InputForm,
     output: OutputForm,
-    normalisation: Normalisation,
+    sets: Vec<SetForm>,
 }
 
 #[derive(Deserialize)]
@@ -228,8 +281,6 @@ struct WindowForm {
 struct InputForm {
     layout: String,
     leads: Vec<String>,
-    observed: Vec<String>,
-    fill: f32,
 }
 
 #[derive(Deserialize)]
@@ -237,24 +288,40 @@ struct InputForm {
 struct OutputForm {
     layout: String,
     leads: Vec<String>,
+    n_bands: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetForm {
+    observed: Vec<String>,
+    band: Vec<f32>,
+    expected_error: Vec<f32>,
+    novelty: Vec<f32>,
+    novelty_limit: f32,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SHIPPED: &str = include_str!("../models/linear-3to12.toml");
+    const SHIPPED: &str = include_str!("../models/vae-12.toml");
 
     #[test]
     fn the_shipped_manifest_reads() {
-        let manifest = Manifest::parse("linear-3to12.toml", SHIPPED).unwrap();
-        assert_eq!(manifest.observed, [Lead::II, Lead::V1, Lead::V5]);
-        assert_eq!(
-            manifest.output,
-            [Lead::I, Lead::V2, Lead::V3, Lead::V4, Lead::V6]
-        );
+        use Lead::{I, II, V1, V2, V3, V4, V5, V6};
+        let manifest = Manifest::parse("vae-12.toml", SHIPPED).unwrap();
+        assert_eq!(manifest.leads, [I, II, V1, V2, V3, V4, V5, V6]);
         assert_eq!(manifest.window.rate, SampleRate::new(250.0).unwrap());
         assert_eq!(manifest.window.n_samples, 2560);
+        let set = |there: &[Lead]| {
+            let set = manifest.set_for(|lead| there.contains(&lead))?;
+            Some(set.observed.clone())
+        };
+        assert_eq!(set(&[II, V1, V5]), Some(vec![II, V1, V5]));
+        assert_eq!(set(&[V5, V1, V2, II, I]), Some(vec![I, II, V1, V5]));
+        assert_eq!(set(&[II, V6]), Some(vec![II]));
+        assert_eq!(set(&[V1, V5]), None);
     }
 
     #[test]
@@ -267,20 +334,28 @@ mod tests {
                 "n_samples = 99999999999",
                 "window.n_samples",
             ),
-            ("fill = 0.0", "fill = nan", "input.fill"),
-            ("name = \"linear-3to12\"", "name = \"\"", "name"),
+            ("n_bands = 160", "n_bands = 159", "output.n_bands"),
+            ("name = \"vae-12\"", "name = \"\"", "name"),
             ("file = \"", "file = \"../", "onnx.file"),
             ("sha256 = \"", "sha256 = \"zz", "onnx.sha256"),
+            ("observed = [", "observed = [\"aVF\", ", "sets.observed"),
+            ("observed = [", "observed = [\"V9\", ", "sets.observed"),
+            ("band = [", "band = [nan, ", "sets.band"),
+            ("band = [", "band = [1.0, ", "sets.band"),
+            ("novelty = [", "novelty = [1e9, ", "sets.novelty"),
             (
-                "kind = \"none\"",
-                "kind = \"scale\"\nmv = -1.0",
-                "normalisation.mv",
+                "expected_error = [",
+                "expected_error = [inf, ",
+                "sets.expected_error",
             ),
-            ("observed = [", "observed = [\"V6\", ", "input.observed"),
-            ("observed = [", "observed = [\"V1\", ", "input.observed"),
-            ("observed = [", "observed = [\"V9\", ", "input.observed"),
-            ("leads = [\"I\", ", "leads = [\"ECG\", ", "output.leads"),
-            ("[1, lead, sample]", "[1, sample, lead]", "input.layout"),
+            (
+                "novelty_limit = ",
+                "novelty_limit = nan #",
+                "sets.novelty_limit",
+            ),
+            ("leads = [\"I\", ", "leads = [\"ECG\", ", "input.leads"),
+            ("leads = [\"I\", ", "leads = [\"aVL\", ", "output.leads"),
+            ("[1, lead + mask, sample]", "[1, sample]", "input.layout"),
         ] {
             let text = SHIPPED.replacen(from, to, 1);
             assert_ne!(text, SHIPPED, "{from}");

@@ -39,13 +39,16 @@ impl Plan {
             .unwrap_or_else(|panic| Err(unloadable(manifest, panic_message(&*panic))))
     }
 
-    /// Runs the model on a tensor of the manifest's input shape.
-    pub(crate) fn run(&self, input: &[f32]) -> Result<Vec<f32>, String> {
+    /// Runs the model on a tensor of the manifest's input shape; the output tensors, in order.
+    pub(crate) fn run(&self, input: &[f32]) -> Result<Vec<Vec<f32>>, String> {
         catch_unwind(AssertUnwindSafe(|| {
             let input = Tensor::from_shape(&self.input_shape, input)?;
-            let output = self.plan.run(tvec!(input.into()))?;
-            let view = output[0].to_plain_array_view::<f32>()?;
-            TractResult::Ok(view.iter().copied().collect())
+            let outputs = self.plan.run(tvec!(input.into()))?;
+            let values = |output: &TValue| {
+                let view = output.to_plain_array_view::<f32>()?;
+                TractResult::Ok(view.iter().copied().collect())
+            };
+            outputs.iter().map(values).collect::<TractResult<_>>()
         }))
         .map_err(|panic| panic_message(&*panic))?
         .map_err(|error| format!("{error:#}"))
@@ -55,39 +58,45 @@ impl Plan {
 fn optimise(manifest: &Manifest, mut onnx: &[u8]) -> Result<Plan, Error> {
     let unloadable = |error: TractError| unloadable(manifest, format!("{error:#}"));
     let input_shape = tensor::input_shape(manifest);
-    let output_shape = tensor::output_shape(manifest);
+    let output_shapes = tensor::output_shapes(manifest);
 
     let model = tract_onnx::onnx()
         .with_ignore_value_info(true)
         .model_for_read(&mut onnx)
         .map_err(unloadable)?;
-    for (field, outlets) in [
-        ("input", model.input_outlets().map_err(unloadable)?),
-        ("output", model.output_outlets().map_err(unloadable)?),
+    for (field, outlets, expected) in [
+        ("input", model.input_outlets().map_err(unloadable)?, 1),
+        (
+            "output",
+            model.output_outlets().map_err(unloadable)?,
+            output_shapes.len(),
+        ),
     ] {
-        if outlets.len() != 1 {
-            let found = format!("{}", outlets.len());
-            return Err(refuse(manifest, field, "one tensor".into(), found));
+        if outlets.len() != expected {
+            let (expected, found) = (format!("{expected} tensors"), outlets.len().to_string());
+            return Err(refuse(manifest, field, expected, found));
         }
     }
     let fact = model.input_fact(0).map_err(unloadable)?;
     let shape: TVec<TDim> = input_shape.iter().map(|&dim| TDim::from(dim)).collect();
     let (kind, found) = (fact.datum_type.concretize(), format!("{fact:?}"));
     if kind != Some(f32::datum_type()) || fact.shape.concretize() != Some(shape) {
-        return Err(refuse(manifest, "input", describe(input_shape), found));
+        return Err(refuse(manifest, "input", describe(&input_shape), found));
     }
 
     let model = model.into_optimized().map_err(unloadable)?;
-    let fact = model.output_fact(0).map_err(unloadable)?;
-    if fact.datum_type != f32::datum_type() || fact.shape.as_concrete() != Some(&output_shape[..]) {
-        let found = format!("{fact:?}");
-        return Err(refuse(manifest, "output", describe(output_shape), found));
+    for (k, shape) in output_shapes.iter().enumerate() {
+        let fact = model.output_fact(k).map_err(unloadable)?;
+        if fact.datum_type != f32::datum_type() || fact.shape.as_concrete() != Some(shape) {
+            let found = format!("{fact:?}");
+            return Err(refuse(manifest, "output", describe(shape), found));
+        }
     }
     let plan = model.into_runnable().map_err(unloadable)?;
     Ok(Plan { plan, input_shape })
 }
 
-fn describe(shape: [usize; 3]) -> String {
+fn describe(shape: &[usize]) -> String {
     format!("f32 {shape:?}")
 }
 

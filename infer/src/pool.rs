@@ -21,7 +21,7 @@ use std::time::Duration;
 use ecg::{DeviceId, TwelveLead, Window};
 
 use crate::error::panic_message;
-use crate::{Error, Reconstructor};
+use crate::{Calibration, Error, Reconstructor};
 
 /// What a submitted window is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Outcome {
 }
 
 type Reply = Box<dyn FnOnce(Outcome) + Send>;
-type Work = Box<dyn Fn(&Window) -> Result<TwelveLead, Error> + Send + Sync>;
+type Work = Box<dyn Fn(&Task) -> Result<TwelveLead, Error> + Send + Sync>;
 type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
 /// Threads that complete windows to twelve leads.
@@ -60,9 +60,18 @@ struct Shared {
     last_run: AtomicU64,
 }
 
-/// A window and who waits for it.
+/// What is to be completed, and with what.
+#[derive(Debug)]
+pub struct Task {
+    /// The measured leads.
+    pub window: Window,
+    /// The patient's own correction of the model, where there is one.
+    pub calibration: Option<Arc<Calibration>>,
+}
+
+/// A task and who waits for it.
 struct Ticket {
-    window: Window,
+    task: Task,
     reply: Reply,
 }
 
@@ -140,7 +149,7 @@ impl Shared {
             };
             drop(line);
             let start = (self.clock)();
-            let result = catch_unwind(AssertUnwindSafe(|| (self.work)(&ticket.window)));
+            let result = catch_unwind(AssertUnwindSafe(|| (self.work)(&ticket.task)));
             let seconds = (self.clock)().saturating_sub(start).as_secs_f64();
             self.last_run.store(seconds.to_bits(), Ordering::Relaxed);
             let result = result.unwrap_or_else(|panic| {
@@ -170,7 +179,8 @@ impl Pool {
         reconstructor: Arc<Reconstructor>,
         clock: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let work = move |window: &Window| reconstructor.reconstruct(window);
+        let work =
+            move |task: &Task| reconstructor.reconstruct(&task.window, task.calibration.as_deref());
         Self::with_work(threads, Box::new(work), Box::new(clock))
     }
 
@@ -196,18 +206,18 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Submits a window; `reply` is called exactly once, and should only hand the outcome on.
+    /// Submits a task; `reply` is called exactly once, and should only hand the outcome on.
     ///
     /// Never blocks on a model. A displaced window's reply is called before this returns.
     pub fn submit(
         &self,
         device: DeviceId,
-        window: Window,
+        task: Task,
         job: Job,
         reply: impl FnOnce(Outcome) + Send + 'static,
     ) {
         let ticket = Ticket {
-            window,
+            task,
             reply: Box::new(reply),
         };
         let displaced = self.shared.line().push(device, job, ticket);
@@ -273,14 +283,19 @@ mod tests {
     use ecg::{Lead, LeadOrigin, SampleIndex, SampleRate};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    fn window(start: u64) -> Window {
-        Window {
+    fn task(start: u64) -> Task {
+        let window = Window {
             start: SampleIndex(start),
             end: SampleIndex(start + 1),
             rate: SampleRate::new(250.0).unwrap(),
             leads: vec![Lead::II],
             samples: vec![0.0],
             n_samples: 1,
+            unusable: Vec::new(),
+        };
+        Task {
+            window,
+            calibration: None,
         }
     }
 
@@ -305,7 +320,8 @@ mod tests {
         let (leave, wait) = channel();
         let (tell, outcomes) = channel();
         let (begin, wait) = (Mutex::new(begin), Mutex::new(wait));
-        let work = move |window: &Window| {
+        let work = move |task: &Task| {
+            let window = &task.window;
             begin.lock().unwrap().send(window.start.0).unwrap();
             let waited = wait.lock().unwrap().recv();
             assert!(waited.is_ok() && window.start.0 != 13, "unlucky window");
@@ -327,7 +343,7 @@ mod tests {
         fn submit(&self, name: &str, start: u64, job: Job) {
             let tell = self.tell.clone();
             self.pool
-                .submit(device(name), window(start), job, move |outcome| {
+                .submit(device(name), task(start), job, move |outcome| {
                     let said = match outcome {
                         Outcome::Done(Ok(_)) => "done".to_owned(),
                         Outcome::Done(Err(error)) => error.to_string(),
@@ -396,7 +412,7 @@ mod tests {
         assert_eq!(said, "inference panicked: unlucky window");
         // A reply that panics does no harm either.
         let reply = |_| panic!("in a reply");
-        stand.pool.submit(device("a"), window(1), Job::Live, reply);
+        stand.pool.submit(device("a"), task(1), Job::Live, reply);
         stand.leave.send(()).unwrap();
         stand.submit("b", 2, Job::Live);
         stand.leave.send(()).unwrap();
@@ -441,7 +457,7 @@ mod tests {
             let tell = tell.clone();
             let kind = if job % 7 == 0 { Job::Keep } else { Job::Live };
             let name = format!("device-{}", job % 50);
-            pool.submit(device(&name), window(job), kind, move |outcome| {
+            pool.submit(device(&name), task(job), kind, move |outcome| {
                 if let Outcome::Done(result) = &outcome {
                     let twelve = result.as_ref().unwrap();
                     assert_eq!(twelve.start.0, job);

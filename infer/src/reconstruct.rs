@@ -11,11 +11,18 @@
 //! Every derived or reconstructed limb lead other than I and II is computed from the final I and
 //! II, so the identities hold to the last bit whatever the model says.
 
-use ecg::{Lead, LeadOrigin, ModelRef, TwelveLead, Window};
+use ecg::{Lead, LeadOrigin, Trust, TwelveLead, Window, Withheld};
 
+use crate::calibration::{Calibration, Corrected};
 use crate::library::{Library, Model};
-use crate::manifest::WindowShape;
+use crate::manifest::{LeadSet, Manifest, WindowShape};
+use crate::tensor::{Answer, Given};
 use crate::{Error, tensor};
+
+/// A lead that stays within so little, mV, is flat.
+const MIN_MV: f32 = 0.02;
+/// No heart makes more, mV: the electrode or the converter does.
+const MAX_MV: f32 = 20.0;
 
 /// The limb leads as sums of I and II: `lead = axis.0 * I + axis.1 * II`, in the order of rows.
 const AXES: [(f64, f64); 6] = [
@@ -54,60 +61,167 @@ impl Reconstructor {
     }
 
     /// The twelve leads of a window: measured, derived, and what the model that can use most of
-    /// them gives.
+    /// them gives, corrected by the patient's own `calibration` where there is one for this model and
+    /// these leads. Where the model should not say anything, [`TwelveLead::withheld`] says why.
     ///
     /// # Errors
     /// [`Error::Window`] for a window that is not of [`window`](Self::window)'s shape or not well
     /// formed; [`Error::Run`] and [`Error::NotFinite`] for a model that failed, with the leads that
     /// stand without it.
-    pub fn reconstruct(&self, window: &Window) -> Result<TwelveLead, Error> {
+    pub fn reconstruct(
+        &self,
+        window: &Window,
+        calibration: Option<&Calibration>,
+    ) -> Result<TwelveLead, Error> {
         if let Some(shape) = self.window() {
             check_shape(window, shape)?;
         }
-        let twelve = derive(window)?;
-        let Some(model) = self.model_for(&twelve) else {
+        let mut twelve = derive(window)?;
+        let usable = usable(window, &twelve);
+        let Some((model, set)) = self.model_for(|row| usable[row].is_some()) else {
+            twelve.withheld = self.why_not(&twelve);
             return Ok(twelve);
         };
         let manifest = &model.manifest;
-        let input = tensor::encode(manifest, |lead| twelve.lead(lead));
-        let output = match model.plan.run(&input) {
-            Ok(output) => output,
+        if manifest
+            .leads
+            .iter()
+            .all(|lead| twelve.lead(*lead).is_some())
+        {
+            return Ok(twelve);
+        }
+        let given = |lead: &Lead| {
+            let usable = usable[lead.row()?].as_deref()?;
+            let samples = twelve.lead(*lead)?;
+            Some(Given { samples, usable })
+        };
+        let leads: Vec<_> = manifest.leads.iter().map(given).collect();
+        let input = tensor::encode(manifest, &leads);
+        let fail = |mut twelve: TwelveLead| {
+            twelve.withheld = Some(Withheld::Failed);
+            Box::new(twelve)
+        };
+        let run = model.plan.run(&input).and_then(|outputs| {
+            let other = || "its outputs have another form than when it was loaded".to_owned();
+            Answer::decode(manifest, outputs).ok_or_else(other)
+        });
+        let answer = match run {
+            Ok(answer) => answer,
             Err(reason) => {
                 return Err(Error::Run {
                     model: manifest.model.name.clone(),
                     reason,
-                    leads: Box::new(twelve),
+                    leads: fail(twelve),
                 });
             }
         };
-        let given: Vec<(Lead, Vec<f32>)> = tensor::decode(manifest, &output).collect();
-        for (lead, samples) in &given {
-            if let Some(sample) = samples.iter().position(|value| !value.is_finite()) {
-                return Err(Error::NotFinite {
-                    model: manifest.model.name.clone(),
-                    lead: *lead,
-                    sample,
-                    value: samples[sample],
-                    leads: Box::new(twelve),
-                });
-            }
+        let missing = |k: usize| twelve.lead(manifest.leads[k]).is_none();
+        if let Some((k, sample, value)) = answer.not_finite(missing) {
+            return Err(Error::NotFinite {
+                model: manifest.model.name.clone(),
+                lead: manifest.leads[k],
+                sample,
+                value,
+                leads: fail(twelve),
+            });
         }
-        Ok(complete(twelve, given, manifest.model.clone()))
+        if answer.novelty > set.novelty_limit {
+            twelve.withheld = Some(Withheld::Unfamiliar);
+            return Ok(twelve);
+        }
+        let correction = calibration
+            .filter(|calibration| calibration.fits(&manifest.model.sha256, &window.leads))
+            .and_then(|calibration| {
+                calibration.apply(window, |lead| {
+                    let k = manifest.leads.iter().position(|other| *other == lead)?;
+                    Some(answer.lead(k))
+                })
+            });
+        complete(
+            &mut twelve,
+            manifest,
+            set,
+            &answer,
+            &correction.unwrap_or_default(),
+        );
+        Ok(twelve)
     }
 
-    /// The model that observes most of the leads at hand, the first loaded of equals; `None` if
-    /// none has all it observes, or none gives what is missing.
-    fn model_for(&self, twelve: &TwelveLead) -> Option<&Model> {
-        let there = |lead: &Lead| twelve.lead(*lead).is_some();
+    /// The model that knows the largest set of the leads that are `there`, the first loaded of equals, and that set.
+    fn model_for(&self, there: impl Fn(usize) -> bool) -> Option<(&Model, &LeadSet)> {
+        let known = |lead: Lead| lead.row().is_some_and(&there);
         self.library
             .reconstructing()
-            .filter(|model| model.manifest.observed.iter().all(there))
-            .filter(|model| !model.manifest.output.iter().all(there))
-            .reduce(|best, model| {
-                let more = model.manifest.observed.len() > best.manifest.observed.len();
-                if more { model } else { best }
+            .filter_map(|model| Some((model, model.manifest.set_for(known)?)))
+            .reduce(|best, next| {
+                let more = next.1.observed.len() > best.1.observed.len();
+                if more { next } else { best }
             })
     }
+
+    /// Why no model can complete these leads, if there is one at all and leads are missing.
+    fn why_not(&self, twelve: &TwelveLead) -> Option<Withheld> {
+        self.library.reconstructing().next()?;
+        if !twelve.origin.contains(&LeadOrigin::Absent) {
+            return None;
+        }
+        let there = |row: usize| twelve.origin[row] != LeadOrigin::Absent;
+        Some(match self.model_for(there) {
+            Some(_) => Withheld::Unusable,
+            None => Withheld::TooFewLeads,
+        })
+    }
+}
+
+/// Which samples of each of the twelve rows mean something; `None` for a lead that is absent, or useless for more
+/// than half of the window. A derived lead is as good as the worst of the limb leads.
+fn usable(window: &Window, twelve: &TwelveLead) -> [Option<Vec<bool>>; 12] {
+    let n = window.n_samples;
+    let mut rows: [Option<Vec<bool>>; 12] = std::array::from_fn(|_| None);
+    let mut limbs = vec![true; n];
+    for (k, lead) in window.leads.iter().enumerate() {
+        let Some(row) = lead.row() else { continue };
+        let samples = window.lead(k);
+        let mut usable: Vec<bool> = samples
+            .iter()
+            .map(|mv| mv.is_finite() && mv.abs() <= MAX_MV)
+            .collect();
+        for hole in window.unusable.iter().filter(|hole| hole.lead == k) {
+            let (from, to) = (hole.samples.start.min(n), hole.samples.end.min(n));
+            usable[from..to.max(from)].fill(false);
+        }
+        if spread(samples, &usable) < MIN_MV {
+            usable.fill(false);
+        }
+        if row < AXES.len() {
+            limbs
+                .iter_mut()
+                .zip(&usable)
+                .for_each(|(all, this)| *all &= this);
+        }
+        rows[row] = Some(usable);
+    }
+    for (row, usable) in rows.iter_mut().enumerate() {
+        if twelve.origin[row] == LeadOrigin::Derived {
+            *usable = Some(limbs.clone());
+        }
+        if let Some(samples) = usable
+            && samples.iter().filter(|usable| **usable).count() * 2 < n
+        {
+            *usable = None;
+        }
+    }
+    rows
+}
+
+/// From the least to the largest of the usable samples, mV.
+fn spread(samples: &[f32], usable: &[bool]) -> f32 {
+    let there = samples.iter().zip(usable).filter(|(_, usable)| **usable);
+    let (low, high) = there.fold(
+        (f32::INFINITY, f32::NEG_INFINITY),
+        |(low, high), (mv, _)| (low.min(*mv), high.max(*mv)),
+    );
+    high - low
 }
 
 /// The twelve leads of a window of any length without a model: measured, derived or absent.
@@ -132,6 +246,10 @@ pub fn derive(window: &Window) -> Result<TwelveLead, Error> {
         n_samples,
         origin: [LeadOrigin::Absent; 12],
         model: None,
+        bands: Vec::new(),
+        n_bands: 0,
+        trust: None,
+        withheld: None,
     };
     for (k, lead) in window.leads.iter().enumerate() {
         // A lead whose electrodes are unknown is none of the twelve.
@@ -167,10 +285,19 @@ fn check_shape(window: &Window, shape: WindowShape) -> Result<(), Error> {
     Ok(())
 }
 
-/// Adds what a model gave where nothing better stands, and the limb leads that follow.
-fn complete(mut twelve: TwelveLead, given: Vec<(Lead, Vec<f32>)>, model: ModelRef) -> TwelveLead {
-    let mut limb_leads = present_limb_leads(&twelve).len();
-    for (lead, samples) in given {
+/// Adds what a model gave where nothing better stands, the limb leads that follow, and how sure it is of each.
+fn complete(
+    twelve: &mut TwelveLead,
+    manifest: &Manifest,
+    set: &LeadSet,
+    answer: &Answer,
+    corrected: &[Corrected],
+) {
+    let n_bands = manifest.n_bands;
+    twelve.n_bands = n_bands;
+    twelve.bands = vec![0.0; 12 * n_bands];
+    let mut limb_leads = present_limb_leads(twelve).len();
+    for (k, lead) in manifest.leads.iter().enumerate() {
         let Some(row) = lead.row() else { continue };
         if twelve.origin[row] != LeadOrigin::Absent {
             continue;
@@ -182,11 +309,55 @@ fn complete(mut twelve: TwelveLead, given: Vec<(Lead, Vec<f32>)>, model: ModelRe
             }
             limb_leads += 1;
         }
-        put(&mut twelve, row, LeadOrigin::Reconstructed, &samples);
+        let own = corrected.iter().find(|own| own.lead == *lead);
+        let samples = own.map_or(answer.lead(k), |own| &own.samples);
+        put(twelve, row, LeadOrigin::Reconstructed, samples);
+        let factor = set.band[k] * own.map_or(1.0, |own| own.band);
+        let band = twelve.bands[row * n_bands..][..n_bands].iter_mut();
+        for (half, deviation) in band.zip(answer.deviation(k)) {
+            *half = factor * deviation;
+        }
     }
-    complete_limb_leads(&mut twelve, LeadOrigin::Reconstructed);
-    twelve.model = Some(model);
-    twelve
+    let given: Vec<usize> = (0..AXES.len())
+        .filter(|&row| twelve.origin[row] == LeadOrigin::Absent)
+        .collect();
+    complete_limb_leads(twelve, LeadOrigin::Reconstructed);
+    for row in given {
+        band_of_combination(twelve, row);
+    }
+    twelve.model = Some(manifest.model.clone());
+    twelve.trust = Some(Trust {
+        score: 1.0 - share_below(&set.expected_error, answer.expected_error),
+        novelty: share_below(&set.novelty, answer.novelty),
+    });
+}
+
+/// The band of a limb lead that was computed from I and II, whose errors are taken to be independent; where one of
+/// them is measured, that is exact.
+fn band_of_combination(twelve: &mut TwelveLead, row: usize) {
+    let n = twelve.n_bands;
+    for k in 0..n {
+        let of = |axis: f64, row: usize| axis * f64::from(twelve.bands[row * n + k]);
+        let half = of(AXES[row].0, ROW_I).hypot(of(AXES[row].1, ROW_II));
+        #[expect(clippy::cast_possible_truncation, reason = "as precise as samples")]
+        {
+            twelve.bands[row * n + k] = half as f32;
+        }
+    }
+}
+
+/// The share of a population below `value`, by its evenly spaced `quantiles`, straight between them.
+fn share_below(quantiles: &[f32], value: f32) -> f32 {
+    let above = quantiles.partition_point(|quantile| *quantile < value);
+    let steps = (quantiles.len() - 1) as f32;
+    match (
+        above.checked_sub(1).map(|k| quantiles[k]),
+        quantiles.get(above),
+    ) {
+        (None, _) => 0.0,
+        (_, None) => 1.0,
+        (Some(low), Some(high)) => (above as f32 - 1.0 + (value - low) / (high - low)) / steps,
+    }
 }
 
 /// Fills the absent limb leads from two that are there.

@@ -5,7 +5,7 @@
 )]
 
 use super::*;
-use crate::Manifest;
+use crate::{Calibration, Unfit};
 use ecg::{SampleIndex, SampleRate};
 use proptest::prelude::*;
 
@@ -20,14 +20,17 @@ fn window(leads: &[Lead], samples: Vec<f32>) -> Window {
         leads: leads.to_vec(),
         samples,
         n_samples,
+        unusable: Vec::new(),
     }
 }
 
-/// Smooth, different in each lead, never zero for long.
+/// A simulated heart.
 fn waves(leads: &[Lead]) -> Window {
-    let samples =
-        (0..leads.len() * N).map(|i| (i as f32 * 0.037).sin() + 0.3 * (i as f32 * 0.71).cos());
-    window(leads, samples.collect())
+    let scenario = ecg::simulate::Scenario::new(1, SampleRate::new(250.0).unwrap());
+    let segment = ecg::simulate::record(&scenario, N as f64 / 250.0).unwrap();
+    let of = |lead: Lead| segment.lead(lead).or(segment.lead(Lead::II)).unwrap();
+    let samples = leads.iter().flat_map(|lead| of(*lead)).copied().collect();
+    window(leads, samples)
 }
 
 fn shipped() -> Reconstructor {
@@ -65,23 +68,34 @@ fn assert_identities(twelve: &TwelveLead) {
 #[test]
 fn origins_say_where_each_lead_comes_from() {
     use Lead::{AVF, AVL, AVR, I, II, III, Unstated, V1, V2, V5};
-    for (leads, expected) in [
-        (&[II, V1, V5][..], "RMRRRRMRRRMR"),
-        (&[V5, II, V1], "RMRRRRMRRRMR"),
-        (&[I, II, V1, V5], "MMDDDDMRRRMR"),
+    use Withheld::TooFewLeads;
+    for (leads, expected, withheld) in [
+        (&[II, V1, V5][..], "RMRRRRMRRRMR", None),
+        (&[V5, II, V1], "RMRRRRMRRRMR", None),
+        (&[I, II, V1, V5], "MMDDDDMRRRMR", None),
         // II is derived, and as good as measured for the model.
-        (&[I, III, V1, V5], "MDMDDDMRRRMR"),
-        (&[II, V1, V2, V5, Unstated], "RMRRRRMMRRMR"),
-        (&[II, V1], "-M----M-----"),
-        (&[AVR, AVL], "DDDMMD------"),
-        (&[II, AVF], "DMDDDM------"),
-        (&[I], "M-----------"),
-        (&[Unstated], "------------"),
+        (&[I, III, V1, V5], "MDMDDDMRRRMR", None),
+        (&[II, V1, V2, V5, Unstated], "RMRRRRMMRRMR", None),
+        (&[II], "RMRRRRRRRRRR", None),
+        (&[I], "MRRRRRRRRRRR", None),
+        (&[AVR, AVL], "DDDMMDRRRRRR", None),
+        (&[II, AVF], "DMDDDMRRRRRR", None),
+        (&[AVF], "-----M------", Some(TooFewLeads)),
+        (&[V1, V5], "------M---M-", Some(TooFewLeads)),
+        (&[Unstated], "------------", Some(TooFewLeads)),
     ] {
         let window = waves(leads);
-        let twelve = shipped().reconstruct(&window).unwrap();
+        let twelve = shipped().reconstruct(&window, None).unwrap();
         assert_eq!(origins(&twelve), expected, "{leads:?}");
         assert_eq!(twelve.model.is_some(), expected.contains('R'));
+        assert_eq!(twelve.trust.is_some(), expected.contains('R'));
+        assert_eq!(twelve.withheld, withheld, "{leads:?}");
+        for lead in Lead::TWELVE {
+            let band = twelve.band(lead);
+            let origin = twelve.origin[lead.row().unwrap()];
+            assert_eq!(band.is_some(), origin == LeadOrigin::Reconstructed);
+            assert!(band.is_none_or(|band| band.iter().all(|half| *half > 0.0)));
+        }
         assert_eq!((twelve.start, twelve.end), (window.start, window.end));
         for (k, lead) in leads
             .iter()
@@ -111,13 +125,13 @@ fn origins_say_where_each_lead_comes_from() {
 fn windows_of_another_shape_are_refused_and_can_still_be_derived() {
     let leads = [Lead::I, Lead::II, Lead::V1];
     let short = window(&leads, vec![0.5; 300]);
-    let error = shipped().reconstruct(&short).unwrap_err().to_string();
+    let error = shipped().reconstruct(&short, None).unwrap_err().to_string();
     assert_eq!(error, "window refused: n_samples: expected 2560, found 100");
     assert_eq!(origins(&derive(&short).unwrap()), "MMDDDDM-----");
 
     let mut fast = waves(&leads);
     fast.rate = SampleRate::new(500.0).unwrap();
-    let error = shipped().reconstruct(&fast).unwrap_err().to_string();
+    let error = shipped().reconstruct(&fast, None).unwrap_err().to_string();
     assert_eq!(error, "window refused: rate: expected 250 Hz, found 500 Hz");
 
     let mut ragged = waves(&leads);
@@ -141,84 +155,188 @@ fn windows_of_another_shape_are_refused_and_can_still_be_derived() {
 }
 
 #[test]
-fn output_that_is_no_number_leaves_the_measured_leads() {
-    let mut broken = waves(&[Lead::II, Lead::V1, Lead::V5]);
-    broken.samples[N + 7] = f32::NAN;
-    let error = shipped().reconstruct(&broken).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::NotFinite {
-                lead: Lead::I,
-                sample: 5,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    let twelve = error.into_leads().unwrap();
-    assert_eq!(origins(&twelve), "-M----M---M-");
-    assert!(twelve.model.is_none());
+fn nothing_is_made_of_signals_that_mean_nothing() {
+    let leads = [Lead::II, Lead::V1, Lead::V5];
+    let withheld = |change: &dyn Fn(&mut Window)| {
+        let mut window = waves(&leads);
+        change(&mut window);
+        let twelve = shipped().reconstruct(&window, None).unwrap();
+        let given = twelve.origin.contains(&LeadOrigin::Reconstructed);
+        assert_eq!(given, twelve.withheld.is_none());
+        assert!(given || origins(&twelve) == "-M----M---M-");
+        for lead in Lead::TWELVE {
+            let row = lead.row().unwrap();
+            let samples = &twelve.samples[row * N..][..N];
+            let measured = twelve.origin[row] == LeadOrigin::Measured;
+            assert!(
+                measured || samples.iter().all(|mv| mv.is_finite()),
+                "{lead}"
+            );
+        }
+        twelve.withheld
+    };
+    assert_eq!(withheld(&|_| {}), None);
+    for fill in [0.0, 3.0, f32::NAN, f32::INFINITY, 32.0, f32::MAX] {
+        let all = withheld(&|window| window.samples.fill(fill));
+        assert_eq!(all, Some(Withheld::Unusable), "{fill}");
+    }
+    // One lead that is flat: the others are a set that the model knows.
+    assert_eq!(withheld(&|window| window.samples[N..2 * N].fill(0.0)), None);
+    assert_eq!(withheld(&|window| window.samples[N + 7] = f32::NAN), None);
+    let off = |percent: usize| {
+        move |window: &mut Window| {
+            let n = N * percent / 100;
+            window.unusable = (0..3)
+                .map(|lead| ecg::Unusable {
+                    lead,
+                    samples: 0..n,
+                })
+                .collect();
+        }
+    };
+    assert_eq!(withheld(&off(60)), Some(Withheld::Unusable));
+    assert_eq!(withheld(&off(30)), None);
+    // Noise is no heart.
+    let noise = withheld(&|window| {
+        let mut state = 1u32;
+        for mv in &mut window.samples {
+            state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+            *mv = (state >> 8) as f32 / 8e6 - 1.0;
+        }
+    });
+    assert_eq!(noise, Some(Withheld::Unfamiliar));
 }
 
 #[test]
-fn the_model_that_observes_most_is_chosen() {
-    let text = include_str!("../models/linear-3to12.toml");
-    let onnx = include_bytes!("../models/linear-3to12.onnx");
-    // The same weights under other names: with one observed lead less, and before the full one.
-    let fewer = text.replace("\"linear-3to12\"", "\"fewer\"").replace(
-        "observed = [\"II\", \"V1\", \"V5\"]",
-        "observed = [\"II\", \"V1\"]",
-    );
-    let mut library = Library::empty();
-    for (file, text) in [("fewer.toml", fewer.as_str()), ("full.toml", text)] {
-        library
-            .add(file, Manifest::parse(file, text).unwrap(), onnx)
-            .unwrap();
+fn gain_does_not_matter() {
+    let window = waves(&[Lead::II, Lead::V1, Lead::V5]);
+    let mut double = window.clone();
+    for mv in &mut double.samples {
+        *mv *= 2.0;
     }
-    let reconstructor = Reconstructor::new(library);
-    for (leads, name) in [
-        (&[Lead::II, Lead::V1, Lead::V5][..], "linear-3to12"),
-        (&[Lead::II, Lead::V1], "fewer"),
-    ] {
-        let twelve = reconstructor.reconstruct(&waves(leads)).unwrap();
-        assert_eq!(twelve.model.unwrap().name, name);
+    let reconstructor = shipped();
+    let one = reconstructor.reconstruct(&window, None).unwrap();
+    let two = reconstructor.reconstruct(&double, None).unwrap();
+    for (one, two) in one.samples.iter().zip(&two.samples) {
+        assert!((2.0 * one - two).abs() < 2e-3, "{one} {two}");
     }
-    let none = reconstructor
-        .reconstruct(&waves(&[Lead::V1, Lead::V5]))
-        .unwrap();
-    assert_eq!(none.model, None);
 }
 
 /// The fixture was made by onnxruntime: see `write_golden` in `training/`.
 #[test]
 fn tract_agrees_with_onnxruntime() {
-    let input = include_bytes!("../training/golden/linear-3to12.input.i16");
-    let output = include_bytes!("../training/golden/linear-3to12.output.f32");
+    let input = include_bytes!("../training/golden/vae-12.input.i16");
+    let output = include_bytes!("../training/golden/vae-12.output.f32");
     let (input, _) = input.as_chunks::<2>();
     let (output, _) = output.as_chunks::<4>();
-    let samples = input
+    let samples: Vec<f32> = input
         .iter()
-        .map(|bytes| f32::from(i16::from_le_bytes(*bytes)) / 1000.0);
-    let window = window(&[Lead::II, Lead::V1, Lead::V5], samples.collect());
-    let twelve = shipped().reconstruct(&window).unwrap();
-
-    let kept: Vec<usize> = (0..N)
-        .filter(|k| k % 8 == 0 || *k < 4 || *k >= N - 4)
+        .map(|bytes| f32::from(i16::from_le_bytes(*bytes)) / 1000.0)
         .collect();
-    assert_eq!(output.len(), 5 * kept.len());
-    let given = [Lead::I, Lead::V2, Lead::V3, Lead::V4, Lead::V6];
-    for (lead, expected) in given.into_iter().zip(output.chunks_exact(kept.len())) {
-        let found = twelve.lead(lead).unwrap();
-        for (&k, bytes) in kept.iter().zip(expected) {
-            let expected = f32::from_le_bytes(*bytes);
-            assert!(
-                (found[k] - expected).abs() <= 1e-5,
-                "{lead} at {k}: {} {expected}",
-                found[k]
-            );
-        }
+    let reconstructor = shipped();
+    let model = reconstructor.library.reconstructing().next().unwrap();
+    let manifest = &model.manifest;
+    let usable = vec![true; N];
+    let given = |lead: &Lead| {
+        let row = [Lead::II, Lead::V1, Lead::V5]
+            .iter()
+            .position(|l| l == lead)?;
+        Some(Given {
+            samples: &samples[row * N..][..N],
+            usable: &usable,
+        })
+    };
+    let leads: Vec<_> = manifest.leads.iter().map(given).collect();
+    let outputs = model.plan.run(&tensor::encode(manifest, &leads)).unwrap();
+    let every = |values: &[f32], step: usize| values.iter().copied().step_by(step).collect();
+    let kept: [Vec<f32>; 3] = [
+        every(&outputs[0], 8),
+        every(&outputs[1], 4),
+        every(&outputs[2], 1),
+    ];
+    let found = kept.concat();
+    assert_eq!(found.len(), output.len());
+    let mut worst = 0.0f32;
+    for (found, bytes) in found.iter().zip(output) {
+        worst = worst.max((found - f32::from_le_bytes(*bytes)).abs());
     }
+    assert!(worst <= 1e-5, "{worst}");
+}
+
+#[test]
+fn quantiles_say_what_share_is_below() {
+    let quantiles = [1.0, 2.0, 4.0];
+    for (value, share) in [(0.0, 0.0), (1.5, 0.25), (3.0, 0.75), (5.0, 1.0)] {
+        assert_eq!(share_below(&quantiles, value), share);
+    }
+}
+
+#[test]
+fn a_calibration_moves_a_model_as_far_as_the_recording_goes() {
+    let reconstructor = shipped();
+    let observed = [Lead::II, Lead::V1, Lead::V5];
+    let seen = waves(&observed);
+    let plain = reconstructor.reconstruct(&seen, None).unwrap();
+    // A patient whose V2 is twice what the model says, and everything else as it says.
+    let mut recorded = window(&Lead::TWELVE, plain.samples.clone());
+    let v2 = Lead::V2.row().unwrap();
+    for mv in &mut recorded.samples[v2 * N..][..N] {
+        *mv *= 2.0;
+    }
+    let calibration = Calibration::fit(&reconstructor, &observed, &[(&recorded, 0..N)]).unwrap();
+    let own = reconstructor
+        .reconstruct(&seen, Some(&calibration))
+        .unwrap();
+    let off = |twelve: &TwelveLead, lead: Lead| -> f32 {
+        let row = lead.row().unwrap();
+        let truth = &recorded.samples[row * N..][..N];
+        let found = twelve.lead(lead).unwrap();
+        let square = |(a, b): (&f32, &f32)| (a - b).powi(2);
+        (found.iter().zip(truth).map(square).sum::<f32>() / N as f32).sqrt()
+    };
+    assert!(off(&own, Lead::V2) < 0.4 * off(&plain, Lead::V2));
+    assert!(off(&own, Lead::V6) < 0.02);
+    // For other leads than it was made for, it does nothing.
+    let other = waves(&[Lead::I, Lead::II]);
+    let (with, without) = (
+        reconstructor
+            .reconstruct(&other, Some(&calibration))
+            .unwrap(),
+        reconstructor.reconstruct(&other, None).unwrap(),
+    );
+    assert_eq!(with, without);
+}
+
+#[test]
+fn a_recording_with_swapped_electrodes_is_refused() {
+    let reconstructor = shipped();
+    let observed = [Lead::II, Lead::V1, Lead::V5];
+    let plain = reconstructor.reconstruct(&waves(&observed), None).unwrap();
+    let fit = |change: &dyn Fn(&mut [f32])| {
+        let mut recorded = window(&Lead::TWELVE, plain.samples.clone());
+        change(&mut recorded.samples);
+        Calibration::fit(&reconstructor, &observed, &[(&recorded, 0..N)])
+    };
+    let error = fit(&|samples| samples[4 * N..5 * N].fill(1.0)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Unfit::Law {
+                lead: Lead::AVL,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    // V3 upside down.
+    let error = fit(&|samples| samples[8 * N..9 * N].iter_mut().for_each(|mv| *mv = -*mv));
+    assert!(matches!(
+        error.unwrap_err(),
+        Unfit::Reversed { lead: Lead::V3, .. }
+    ));
+    let part = window(&observed, plain.samples[..3 * N].to_vec());
+    let error = Calibration::fit(&reconstructor, &observed, &[(&part, 0..N)]).unwrap_err();
+    assert_eq!(error.to_string(), "lead I is not in the recording");
 }
 
 proptest! {

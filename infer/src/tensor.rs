@@ -1,48 +1,111 @@
-//! Leads to a model's tensors and back. **The only place where a model's layout is known:**
-//! `[1, lead, sample]`, rows in the manifest's order, in the model's units.
-
-use ecg::Lead;
+//! Leads to a model's tensors and back. **The only place where a model's layout is known.**
+//!
+//! In: `[1, lead + mask, sample]`, the leads of the manifest in mV, then for each of them 1 where it is there
+//! and 0, with the lead at 0, where it is not. Out: the leads in mV `[1, lead, sample]`, their standard
+//! deviations in mV `[1, lead, band]`, and `[1, 2]`: the error that the model expects of itself, and how
+//! unusual the measured leads are to it.
 
 use crate::Manifest;
 
 /// The shape of the input tensor.
 pub(crate) fn input_shape(manifest: &Manifest) -> [usize; 3] {
-    [1, manifest.input.len(), manifest.window.n_samples]
+    [1, 2 * manifest.leads.len(), manifest.window.n_samples]
 }
 
-/// The shape of the output tensor.
-pub(crate) fn output_shape(manifest: &Manifest) -> [usize; 3] {
-    [1, manifest.output.len(), manifest.window.n_samples]
+/// The shapes of the output tensors.
+pub(crate) fn output_shapes(manifest: &Manifest) -> [Vec<usize>; 3] {
+    let n_leads = manifest.leads.len();
+    [
+        vec![1, n_leads, manifest.window.n_samples],
+        vec![1, n_leads, manifest.n_bands],
+        vec![1, 2],
+    ]
 }
 
-/// The input tensor of `observed` leads, mV, which `lead` gives; the rest holds the fill value.
-pub(crate) fn encode<'a>(
-    manifest: &Manifest,
-    lead: impl Fn(Lead) -> Option<&'a [f32]>,
-) -> Vec<f32> {
+/// One lead of the input: its samples, mV, and which of them mean something.
+pub(crate) struct Given<'a> {
+    pub(crate) samples: &'a [f32],
+    pub(crate) usable: &'a [bool],
+}
+
+/// The input tensor of the leads that are there, in the order of the manifest.
+pub(crate) fn encode(manifest: &Manifest, leads: &[Option<Given<'_>>]) -> Vec<f32> {
     let n_samples = manifest.window.n_samples;
-    let mv = manifest.normalisation.mv_per_unit();
-    let mut values = Vec::with_capacity(manifest.input.len() * n_samples);
-    for &row in &manifest.input {
-        match lead(row).filter(|_| manifest.observed.contains(&row)) {
-            Some(samples) => values.extend(samples.iter().map(|sample| sample / mv)),
-            None => values.extend(std::iter::repeat_n(manifest.fill, n_samples)),
+    let n_leads = manifest.leads.len();
+    let mut values = vec![0.0; 2 * n_leads * n_samples];
+    let (samples, masks) = values.split_at_mut(n_leads * n_samples);
+    let rows = samples
+        .chunks_exact_mut(n_samples)
+        .zip(masks.chunks_exact_mut(n_samples));
+    for ((row, mask), lead) in rows.zip(leads) {
+        let Some(lead) = lead else { continue };
+        let given = lead.samples.iter().zip(lead.usable);
+        for ((value, mask), (sample, usable)) in row.iter_mut().zip(mask).zip(given) {
+            if *usable {
+                *value = *sample;
+                *mask = 1.0;
+            }
         }
     }
     values
 }
 
-/// The leads of the output tensor, mV. `values` has [`output_shape`].
-pub(crate) fn decode(
-    manifest: &Manifest,
-    values: &[f32],
-) -> impl Iterator<Item = (Lead, Vec<f32>)> {
-    let mv = manifest.normalisation.mv_per_unit();
-    manifest
-        .output
-        .iter()
-        .zip(values.chunks_exact(manifest.window.n_samples))
-        .map(move |(&lead, row)| (lead, row.iter().map(|value| value * mv).collect()))
+/// What a model says of a window.
+pub(crate) struct Answer {
+    n_leads: usize,
+    /// `[lead, sample]`, mV.
+    leads: Vec<f32>,
+    /// `[lead, band]`, mV.
+    deviations: Vec<f32>,
+    pub(crate) expected_error: f32,
+    pub(crate) novelty: f32,
+}
+
+impl Answer {
+    /// Reads the output tensors, which have [`output_shapes`].
+    pub(crate) fn decode(manifest: &Manifest, outputs: Vec<Vec<f32>>) -> Option<Self> {
+        let [leads, deviations, score] = <[_; 3]>::try_from(outputs).ok()?;
+        let [expected_error, novelty] = <[_; 2]>::try_from(score).ok()?;
+        Some(Self {
+            n_leads: manifest.leads.len(),
+            leads,
+            deviations,
+            expected_error,
+            novelty,
+        })
+    }
+
+    /// The samples of the `k`-th lead, mV.
+    pub(crate) fn lead(&self, k: usize) -> &[f32] {
+        row(&self.leads, self.n_leads, k)
+    }
+
+    /// The standard deviations of the `k`-th lead, mV.
+    pub(crate) fn deviation(&self, k: usize) -> &[f32] {
+        row(&self.deviations, self.n_leads, k)
+    }
+
+    /// The first number that is none: of which lead, at which sample, and what it is. Leads that were given
+    /// do not matter.
+    pub(crate) fn not_finite(&self, wanted: impl Fn(usize) -> bool) -> Option<(usize, usize, f32)> {
+        let bad = |value: &f32| !value.is_finite();
+        for k in (0..self.n_leads).filter(|k| wanted(*k)) {
+            let (lead, deviation) = (self.lead(k), self.deviation(k));
+            if let Some(at) = lead.iter().position(bad) {
+                return Some((k, at, lead[at]));
+            }
+            if let Some(at) = deviation.iter().position(bad) {
+                return Some((k, at * lead.len() / deviation.len(), deviation[at]));
+            }
+        }
+        let score = [self.expected_error, self.novelty];
+        score.into_iter().find(bad).map(|value| (0, 0, value))
+    }
+}
+
+fn row(values: &[f32], n_rows: usize, k: usize) -> &[f32] {
+    let n = values.len() / n_rows;
+    &values[k * n..(k + 1) * n]
 }
 
 #[cfg(test)]
@@ -50,37 +113,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_follow_the_manifest_and_the_unobserved_are_filled() {
-        let text = include_str!("../models/linear-3to12.toml")
+    fn what_is_not_usable_is_masked() {
+        let text = include_str!("../models/vae-12.toml")
             .replace("n_samples = 2560", "n_samples = 2")
-            .replace(
-                "leads = [\"II\", \"V1\", \"V5\"]",
-                "leads = [\"V5\", \"I\", \"II\"]",
-            )
-            .replace(
-                "observed = [\"II\", \"V1\", \"V5\"]",
-                "observed = [\"II\", \"V5\"]",
-            )
-            .replace("fill = 0.0", "fill = 7.0")
-            .replace("kind = \"none\"", "kind = \"scale\"\nmv = 0.5");
+            .replace("n_bands = 160", "n_bands = 1");
         let manifest = Manifest::parse("m.toml", &text).unwrap();
-        let leads = [
-            (Lead::I, [9.0, 9.0]),
-            (Lead::II, [1.0, 2.0]),
-            (Lead::V5, [3.0, 4.0]),
-        ];
-        let input = encode(&manifest, |lead| {
-            let (_, samples) = leads.iter().find(|(name, _)| *name == lead)?;
-            Some(&samples[..])
+        let (i, v1) = ([1.0, 2.0], [3.0, f32::NAN]);
+        let mut leads: [Option<Given<'_>>; 8] = Default::default();
+        leads[0] = Some(Given {
+            samples: &i,
+            usable: &[true, true],
         });
-        assert_eq!(input, [6.0, 8.0, 7.0, 7.0, 2.0, 4.0]);
-        assert_eq!(input_shape(&manifest), [1, 3, 2]);
-        let rows: Vec<_> = decode(
-            &manifest,
-            &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
-        )
-        .collect();
-        assert_eq!(rows[0], (Lead::I, vec![0.0, 0.5]));
-        assert_eq!(rows[4], (Lead::V6, vec![4.0, 4.5]));
+        leads[2] = Some(Given {
+            samples: &v1,
+            usable: &[true, false],
+        });
+        let mut expected = vec![0.0; 32];
+        expected[..2].copy_from_slice(&[1.0, 2.0]);
+        expected[4] = 3.0;
+        expected[16..18].copy_from_slice(&[1.0, 1.0]);
+        expected[20] = 1.0;
+        assert_eq!(encode(&manifest, &leads), expected);
+        assert_eq!(input_shape(&manifest), [1, 16, 2]);
+        assert_eq!(
+            output_shapes(&manifest),
+            [vec![1, 8, 2], vec![1, 8, 1], vec![1, 2]]
+        );
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_found_where_it_matters() {
+        let mut answer = Answer {
+            n_leads: 2,
+            leads: vec![0.0, f32::NAN, 1.0, 2.0],
+            deviations: vec![0.1, 0.2],
+            expected_error: 0.0,
+            novelty: 0.0,
+        };
+        assert_eq!(answer.not_finite(|k| k == 1), None);
+        assert!(matches!(answer.not_finite(|_| true), Some((0, 1, _))));
+        answer.deviations[1] = f32::INFINITY;
+        assert_eq!(answer.not_finite(|k| k == 1), Some((1, 0, f32::INFINITY)));
     }
 }

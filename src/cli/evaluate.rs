@@ -4,16 +4,18 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
-use color_eyre::eyre::WrapErr as _;
+use color_eyre::eyre::{WrapErr as _, eyre};
 use dsp::Models;
 use dsp::class::Model;
 use dsp::qrs::Networks;
+use infer::Manifest;
 
-use super::{BeatsArgs, DelineateArgs, Failure, QrsArgs, answer};
+use super::{BeatsArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, answer};
 use crate::evaluate::beats as classes;
 use crate::evaluate::delineate as delineation;
 use crate::evaluate::noise::Noise;
 use crate::evaluate::qrs as scores;
+use crate::evaluate::reconstruct as reconstruction;
 
 /// Scores beat detection on every record of a folder.
 pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
@@ -55,6 +57,32 @@ pub(super) fn delineate(args: &DelineateArgs) -> Result<(), Failure> {
         .transpose()?;
     let report = delineation::run(&args.dir, &config.dsp, weights.as_deref())
         .map_err(color_eyre::Report::from)?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Scores twelve leads from fewer on every recording of a folder.
+pub(super) fn reconstruct(args: &ReconstructArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let reconstructor = crate::pipeline::reconstructor(&config.infer).map_err(Failure::usage)?;
+    let known = |set: &&Manifest| set.set_for(|lead| args.observed.contains(&lead)).is_some();
+    if reconstructor.library().manifests().find(known).is_none() {
+        let names: Vec<&str> = args.observed.iter().map(|lead| lead.name()).collect();
+        let reason = eyre!("no model starts from {} alone", names.join(", "));
+        return Err(Failure::usage(reason));
+    }
+    let options = reconstruction::Options {
+        observed: args.observed.clone(),
+        folds: args.folds.clone(),
+        personal: args.personal,
+        reconstructor,
+    };
+    let bar = super::progress("records");
+    let report = reconstruction::run(&args.dir, &config.dsp, &options, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()))
 }
 

@@ -210,7 +210,9 @@ pub(super) async fn set_patient(
         .await?
         .and_then(|(low, high)| alarm::Limits::new(low, high).ok())
         .unwrap_or(service.default_limits);
+    let calibration = running.store.calibration(&patient).await?;
     let wearer = Wearer {
+        calibration: calibration.as_ref().and_then(crate::calibration::read),
         patient: patient.to_string(),
         limits,
     };

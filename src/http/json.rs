@@ -321,6 +321,12 @@ pub(super) struct Strip {
     pub(super) rate_hz: f64,
     /// The model behind the reconstructed leads.
     pub(super) model: Option<Model>,
+    /// How far they can be trusted: 0 (not at all) to 1, the share of recordings that are expected to come out worse.
+    pub(super) trust: Option<f32>,
+    /// How unusual the measured leads are to the model: 0 to 1, the share of recordings that are less so.
+    pub(super) novelty: Option<f32>,
+    /// Why nothing was reconstructed: `too_few_leads`, `unusable`, `unfamiliar` or `failed`.
+    pub(super) withheld: Option<&'static str>,
     pub(super) signals: Vec<StripSignal>,
 }
 
@@ -339,10 +345,13 @@ pub(super) struct StripSignal {
     /// `uV`, or `au/1000` (thousandths of the device's arbitrary unit) for PPG.
     pub(super) unit: &'static str,
     pub(super) samples: Vec<i32>,
+    /// Half the width of the 90 % band of a reconstructed lead, uV, each value for `samples / band` samples in a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) band: Option<Vec<i32>>,
 }
 
 impl StripSignal {
-    fn new(kind: SignalKind, origin: LeadOrigin, samples: &[f32]) -> Self {
+    fn new(kind: SignalKind, origin: LeadOrigin, samples: &[f32], band: &[f32]) -> Self {
         Self {
             name: kind.name(),
             origin: origin.name(),
@@ -352,6 +361,7 @@ impl StripSignal {
                 "au/1000"
             },
             samples: to_thousandths(samples),
+            band: (!band.is_empty()).then(|| to_thousandths(band)),
         }
     }
 }
@@ -385,10 +395,15 @@ impl Strip {
             seconds,
             rate_hz: strip.rate.hz(),
             model: strip.model.as_ref().map(Model::from),
+            trust: strip.trust.map(|trust| trust.score),
+            novelty: strip.trust.map(|trust| trust.novelty),
+            withheld: strip.withheld.map(ecg::Withheld::name),
             signals: strip
                 .signals
                 .iter()
-                .map(|signal| StripSignal::new(signal.kind, signal.origin, &signal.samples))
+                .map(|signal| {
+                    StripSignal::new(signal.kind, signal.origin, &signal.samples, &signal.band)
+                })
                 .collect(),
         }
     }
@@ -401,6 +416,9 @@ impl Strip {
             seconds: leads.n_samples as f64 / leads.rate.hz(),
             rate_hz: leads.rate.hz(),
             model: leads.model.as_ref().map(Model::from),
+            trust: leads.trust.map(|trust| trust.score),
+            novelty: leads.trust.map(|trust| trust.novelty),
+            withheld: leads.withheld.map(ecg::Withheld::name),
             signals: ecg::Lead::TWELVE
                 .into_iter()
                 .zip(leads.origin)
@@ -409,6 +427,7 @@ impl Strip {
                         SignalKind::Ecg(lead),
                         origin,
                         leads.lead(lead)?,
+                        leads.band(lead).unwrap_or_default(),
                     ))
                 })
                 .collect(),

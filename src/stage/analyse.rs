@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip};
-use infer::{Job, Outcome, Pool};
+use infer::{Job, Outcome, Pool, Task};
 use ingest::mqtt::{Ack, Delivery};
 use ingest::{ClockEvent, Packet, TopicKind};
 use tokio::sync::{mpsc, oneshot};
@@ -83,7 +83,12 @@ pub enum Command {
     Limits(DeviceId, alarm::Limits),
     /// A device is worn by this patient from now on, with these limits.
     Patient(DeviceId, Wearer),
+    /// These are the corrections of the model in force, by patient.
+    Calibrations(Calibrations),
 }
+
+/// Corrections of the model, by patient.
+pub type Calibrations = Arc<HashMap<String, Arc<infer::Calibration>>>;
 
 /// What a model said of a window.
 struct Answer {
@@ -318,9 +323,13 @@ impl Shard {
             Job::Live
         };
         let (answers, device, sent) = (self.answers.clone(), id.clone(), wall::instant());
+        let task = Task {
+            window,
+            calibration: owned.calibration.clone(),
+        };
         self.shared
             .pool
-            .submit(id.clone(), window, job, move |outcome| {
+            .submit(id.clone(), task, job, move |outcome| {
                 let answer = Answer {
                     device,
                     boot,
@@ -443,6 +452,17 @@ impl Shard {
         }
     }
 
+    /// Uses these corrections from the next window on.
+    fn calibrate(&mut self, of: &Calibrations) {
+        for wearer in self.wearers.values_mut() {
+            wearer.calibration = of.get(&wearer.patient).cloned();
+        }
+        for owned in self.devices.values_mut() {
+            let patient = owned.patient.as_ref();
+            owned.calibration = patient.and_then(|patient| of.get(patient).cloned());
+        }
+    }
+
     async fn command(&mut self, command: Command) {
         match command {
             Command::Devices(reply) => {
@@ -498,9 +518,11 @@ impl Shard {
                 if let Some(owned) = self.devices.get_mut(&id) {
                     owned.patient = Some(wearer.patient.clone());
                     owned.set_limits(wearer.limits);
+                    owned.calibration.clone_from(&wearer.calibration);
                 }
                 self.wearers.insert(id, wearer);
             }
+            Command::Calibrations(of) => self.calibrate(&of),
         }
     }
 }

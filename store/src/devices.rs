@@ -287,7 +287,7 @@ impl Store {
 }
 
 /// Who made a change, which has to be somebody.
-fn named(by: &str) -> Result<&str, Error> {
+pub(crate) fn named(by: &str) -> Result<&str, Error> {
     if by.trim().is_empty() {
         return Err(Error::Refused("nobody is named for the change".to_owned()));
     }

@@ -49,6 +49,7 @@
 
 mod alarms;
 mod batch;
+mod calibrations;
 mod commit;
 mod config;
 mod database;
@@ -61,6 +62,7 @@ mod strip;
 
 pub use alarms::{AlarmFilter, AlarmRow};
 pub use batch::{Batch, RecordUpdate};
+pub use calibrations::CalibrationRow;
 pub use config::Config;
 pub use database::Store;
 pub use devices::{DeviceRow, PatientId, RecordRow};

@@ -83,6 +83,9 @@ pub(crate) struct StripLine<'a> {
     pub(crate) model_name: Option<&'a str>,
     pub(crate) model_version: Option<&'a str>,
     pub(crate) model_sha256: Option<&'a str>,
+    pub(crate) trust: Option<f64>,
+    pub(crate) novelty: Option<f64>,
+    pub(crate) withheld: Option<&'static str>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -282,6 +285,9 @@ fn strips(batch: &Batch) -> Result<Vec<StripLine<'_>>, Error> {
                 "model reference",
                 model.map(|model| model.sha256.as_str()),
             )?,
+            trust: strip.trust.map(|trust| f64::from(trust.score)),
+            novelty: strip.trust.map(|trust| f64::from(trust.novelty)),
+            withheld: strip.withheld.map(ecg::Withheld::name),
             body: strip::encode(&strip.signals)?,
         });
     }

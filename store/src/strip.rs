@@ -1,6 +1,6 @@
 //! Strips, packed small.
 //!
-//! The body of a row is a byte that names the format, 1, and a zlib stream (RFC 1950, so that a
+//! The body of a row is a byte that names the format, 2, and a zlib stream (RFC 1950, so that a
 //! damaged one is noticed by its checksum) of, in little-endian order:
 //!
 //! ```text
@@ -12,7 +12,11 @@
 //!   scale    f32   mV (PPG: arbitrary units) per step
 //!   low      n_samples bytes  }  the low and the high bytes of the zigzagged differences between
 //!   high     n_samples bytes  }  neighbouring samples in steps, modulo 2^16, from zero
+//!   n_band   u32   values of half the width of the 90 % band; 0 where there is none
+//!   band     n_band u16, uV, those over 65535 as 65535
 //! ```
+//!
+//! Format 1, which older versions wrote, ends a signal before `n_band`.
 //!
 //! A sample is kept to half a step. An ECG lead has steps of 1 uV as long as it stays within
 //! 32.767 mV; where it does not, and for PPG always, the step is the largest sample divided by
@@ -20,16 +24,20 @@
 
 use std::io::{Read, Write};
 
-use ecg::{AlarmId, LeadOrigin, ModelRef, SampleIndex, SampleRate, SignalKind, Strip, StripSignal};
+use ecg::{
+    AlarmId, LeadOrigin, ModelRef, SampleIndex, SampleRate, SignalKind, Strip, StripSignal, Trust,
+};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 
 use crate::database::read;
-use crate::rows::unsigned;
+use crate::rows::{unsigned, word};
 use crate::{Error, Store};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// Without bands.
+const OLDER: u8 = 1;
 
 /// More than any record has: sixteen measured signals and twelve leads.
 const MAX_SIGNALS: usize = 32;
@@ -64,10 +72,14 @@ impl Store {
             model_name: Option<String>,
             model_version: Option<String>,
             model_sha256: Option<String>,
+            trust: Option<f64>,
+            novelty: Option<f64>,
+            withheld: Option<String>,
             body: Vec<u8>,
         }
         let row: Option<Row> = read!(self, pool => sqlx::query_as(
-            "SELECT start_index, end_index, rate_hz, model_name, model_version, model_sha256, body
+            "SELECT start_index, end_index, rate_hz, model_name, model_version, model_sha256,
+                trust, novelty, withheld, body
              FROM strips WHERE alarm = $1",
         )
         .bind(alarm.0)
@@ -93,8 +105,27 @@ impl Store {
                 .map_err(|error| named(Error::Corrupt(error.to_string())))?,
             signals: decode(&row.body).map_err(named)?,
             model,
+            trust: trust(row.trust, row.novelty),
+            withheld: row
+                .withheld
+                .as_deref()
+                .map(word)
+                .transpose()
+                .map_err(named)?,
         }))
     }
+}
+
+/// Two columns, both or neither of which are there.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "both were an f32 before they were stored"
+)]
+fn trust(score: Option<f64>, novelty: Option<f64>) -> Option<Trust> {
+    Some(Trust {
+        score: score? as f32,
+        novelty: novelty? as f32,
+    })
 }
 
 /// The body of a strip's row.
@@ -134,6 +165,23 @@ pub(crate) fn encode(signals: &[StripSignal]) -> Result<Vec<u8>, Error> {
             return refuse(format!(
                 "sample {at} of {} is {}",
                 signal.kind, signal.samples[at]
+            ));
+        }
+        if let Some(at) = signal
+            .band
+            .iter()
+            .position(|mv| !(mv.is_finite() && *mv >= 0.0))
+        {
+            return refuse(format!(
+                "value {at} of the band of {} is {}",
+                signal.kind, signal.band[at]
+            ));
+        }
+        if signal.band.len() > n_samples {
+            return refuse(format!(
+                "the band of {} has {} values, where {n_samples} samples allow as many",
+                signal.kind,
+                signal.band.len()
             ));
         }
         encode_signal(signal, &mut plain);
@@ -183,6 +231,18 @@ fn encode_signal(signal: &StripSignal, plain: &mut Vec<u8>) {
         .collect();
     plain.extend(zigzags.iter().map(|bytes| bytes[0]));
     plain.extend(zigzags.iter().map(|bytes| bytes[1]));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "no more than samples, and clamped to what 16 bits hold"
+    )]
+    {
+        plain.extend((signal.band.len() as u32).to_le_bytes());
+        for half in &signal.band {
+            let steps = (f64::from(*half) / MICROVOLT).round();
+            plain.extend((steps.min(f64::from(u16::MAX)) as u16).to_le_bytes());
+        }
+    }
 }
 
 /// The size of a step, see the head of this file.
@@ -209,11 +269,15 @@ fn scale(signal: &StripSignal) -> f32 {
 /// the largest strip.
 pub(crate) fn decode(body: &[u8]) -> Result<Vec<StripSignal>, Error> {
     let corrupt = |why: String| Error::Corrupt(why);
-    let Some((&FORMAT, deflated)) = body.split_first() else {
-        return Err(corrupt(format!(
-            "format is {:?}, not {FORMAT}",
-            body.first()
-        )));
+    let (banded, deflated) = match body.split_first() {
+        Some((&FORMAT, deflated)) => (true, deflated),
+        Some((&OLDER, deflated)) => (false, deflated),
+        other => {
+            let found = other.map(|(format, _)| format);
+            return Err(corrupt(format!(
+                "format is {found:?}, not {OLDER} or {FORMAT}"
+            )));
+        }
     };
     let mut plain = Plain(ZlibDecoder::new(deflated));
     let n_signals = usize::from(plain.bytes::<1>()?[0]);
@@ -224,7 +288,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Vec<StripSignal>, Error> {
         )));
     }
     let signals = (0..n_signals)
-        .map(|_| decode_signal(&mut plain, n_samples))
+        .map(|_| decode_signal(&mut plain, n_samples, banded))
         .collect::<Result<_, _>>()?;
     // Reading to the end is also what makes the decoder compare the checksum.
     match plain.0.read(&mut [0]) {
@@ -234,7 +298,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<Vec<StripSignal>, Error> {
     }
 }
 
-fn decode_signal(plain: &mut Plain<'_>, n_samples: usize) -> Result<StripSignal, Error> {
+fn decode_signal(
+    plain: &mut Plain<'_>,
+    n_samples: usize,
+    banded: bool,
+) -> Result<StripSignal, Error> {
     let [n_name] = plain.bytes()?;
     let name = plain.some(usize::from(n_name))?;
     let name = String::from_utf8_lossy(&name);
@@ -272,11 +340,34 @@ fn decode_signal(plain: &mut Plain<'_>, n_samples: usize) -> Result<StripSignal,
             }
         })
         .collect();
+    let band = if banded {
+        decode_band(plain, kind, n_samples)?
+    } else {
+        Vec::new()
+    };
     Ok(StripSignal {
         kind,
         origin,
         samples,
+        band,
     })
+}
+
+fn decode_band(
+    plain: &mut Plain<'_>,
+    kind: SignalKind,
+    n_samples: usize,
+) -> Result<Vec<f32>, Error> {
+    let n_band = usize::try_from(u32::from_le_bytes(plain.bytes()?)).unwrap_or(usize::MAX);
+    if n_band > n_samples {
+        return Err(Error::Corrupt(format!(
+            "the band of {kind} has {n_band} values, where {n_samples} samples allow as many"
+        )));
+    }
+    let bytes = plain.some(2 * n_band)?;
+    #[expect(clippy::cast_possible_truncation, reason = "16 bits fit into an f32")]
+    let half = |bytes: &[u8; 2]| (f64::from(u16::from_le_bytes(*bytes)) * MICROVOLT) as f32;
+    Ok(bytes.as_chunks().0.iter().map(half).collect())
 }
 
 /// The inflated bytes, read piece by piece, so that only pieces of a checked size are held.
@@ -314,7 +405,43 @@ mod tests {
             kind,
             origin: LeadOrigin::Derived,
             samples,
+            band: Vec::new(),
         }
+    }
+
+    #[test]
+    fn bands_come_back_to_half_a_microvolt() {
+        let banded = |band: Vec<f32>| StripSignal {
+            band,
+            ..signal(SignalKind::Ecg(Lead::V2), vec![0.5; 8])
+        };
+        let back = decode(&encode(&[banded(vec![0.0, 0.1234, 65.0, 90.0])]).unwrap()).unwrap();
+        for (back, half) in back[0].band.iter().zip([0.0, 0.1234, 65.0, 65.535]) {
+            assert!((back - half).abs() <= 0.51e-3, "{back} {half}");
+        }
+        for (band, named) in [
+            (vec![0.1, -0.1], "value 1 of the band of V2 is -0.1"),
+            (vec![f32::NAN], "is NaN"),
+            (vec![0.1; 9], "9 values"),
+        ] {
+            let error = encode(&[banded(band)]).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn strips_of_older_versions_are_read() {
+        let mut body = vec![OLDER];
+        let mut deflate = ZlibEncoder::new(&mut body, Compression::default());
+        let plain = [1, 2, 0, 0, 0, 2, b'I', b'I', 0];
+        deflate.write_all(&plain).unwrap();
+        deflate.write_all(&0.001f32.to_le_bytes()).unwrap();
+        // Zigzags of 3 and -1.
+        deflate.write_all(&[6, 1, 0, 0]).unwrap();
+        deflate.finish().unwrap();
+        let signals = decode(&body).unwrap();
+        assert_eq!(signals[0].samples, [0.003, 0.002]);
+        assert!(signals[0].band.is_empty());
     }
 
     /// The largest difference between what goes in and what comes out.

@@ -161,6 +161,7 @@ async function run(page, problems) {
           origin: group.dataset.origin,
           text: group.textContent,
           dashed: wave !== null && getComputedStyle(wave).strokeDasharray !== "none",
+          banded: group.querySelector('[data-testid="band"]') !== null,
         };
       }),
     );
@@ -172,9 +173,15 @@ async function run(page, problems) {
       const reconstructed = signal.origin === "reconstructed";
       assert.equal(lead.dashed, reconstructed, `whether lead ${signal.name} is dashed`);
       assert.equal(lead.text.includes("reconstructed"), reconstructed, `label of lead ${signal.name}`);
+      assert.equal(lead.banded, reconstructed, `whether lead ${signal.name} has a band`);
+      assert.equal(signal.band !== undefined, reconstructed, `whether the API gives a band of lead ${signal.name}`);
     }
     assert.ok(shown.some((lead) => lead.origin === "reconstructed"), "no lead is marked as reconstructed");
     assert.ok(shown.some((lead) => lead.origin === "measured"), "no lead is measured");
+    assert.ok(stored.trust >= 0 && stored.trust <= 1 && stored.novelty >= 0 && stored.novelty <= 1, "trust and novelty are given");
+    assert.equal(stored.withheld, null);
+    const sources = await page.locator('[data-testid="strip-view"]').textContent();
+    assert.ok(sources.includes("trust ") && sources.includes("novelty "), "trust and novelty are shown");
   });
   await page.screenshot({ path: path.join(screenshots, "strip.png"), fullPage: true });
 

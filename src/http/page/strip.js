@@ -2,7 +2,7 @@
 //
 // Four columns of three leads, each a quarter of the time and consecutive, over one rhythm lead
 // for the whole of it, 25 mm/s and 10 mm/mV. A reconstructed lead is drawn dashed, in another
-// colour and says so; it is a model's estimate and never looks like a measurement. Recordings that
+// colour, within the band that holds 90 % of its samples, and says so; it is a model's estimate and never looks like a measurement. Recordings that
 // are not twelve leads are drawn one full row per signal.
 
 import { element, svg } from "./element.js";
@@ -18,6 +18,13 @@ const LEFT_MM = 12;
 const RIGHT_MM = 2;
 
 const ORIGIN_MARKS = { measured: "", derived: "derived", reconstructed: "reconstructed", absent: "absent" };
+
+const WITHHELD = {
+  too_few_leads: "too few leads are measured",
+  unusable: "the measured leads are unusable",
+  unfamiliar: "the measured leads look like nothing that the model knows",
+  failed: "the model failed",
+};
 
 /**
  * The drawing of a strip as an SVG element, in millimetres.
@@ -109,6 +116,9 @@ function drawLead(strip, name, signal, { row, from, to, rhythm = false }) {
     const first = Math.round(from * strip.rate_hz);
     const last = Math.min(signal.samples.length, Math.round(to * strip.rate_hz) + 1);
     const scale = scaleOf(signal);
+    if (signal.band !== undefined) {
+      group.append(svg("path.band", { "data-testid": "band", d: bandPath(strip, signal, first, last, y0, scale) }));
+    }
     const points = [];
     for (let i = first; i < last; i += 1) {
       const value = signal.samples[i];
@@ -124,6 +134,24 @@ function drawLead(strip, name, signal, { row, from, to, rhythm = false }) {
   }
   group.append(label);
   return group;
+}
+
+/** The outline of the 90 % band of samples `first` to `last`: there above the lead, and back below it. */
+function bandPath(strip, signal, first, last, y0, scale) {
+  const step = signal.samples.length / signal.band.length;
+  const edge = (i, sign) => {
+    const half = signal.band[Math.min(Math.floor(i / step), signal.band.length - 1)];
+    const x = LEFT_MM + (i / strip.rate_hz) * MM_PER_SECOND;
+    return `${x.toFixed(2)} ${(y0 - scale(signal.samples[i] + sign * half)).toFixed(2)}`;
+  };
+  const points = [];
+  for (let i = first; i < last; i += 1) {
+    points.push(edge(i, 1));
+  }
+  for (let i = last - 1; i >= first; i -= 1) {
+    points.push(edge(i, -1));
+  }
+  return points.length > 0 ? `M${points.join("L")}Z` : "";
 }
 
 /** From a sample to millimetres above the baseline. */
@@ -155,7 +183,20 @@ export function originsOf(strip) {
     const model = strip.model === null ? "a model" : `${strip.model.name} ${strip.model.version}`;
     parts.push(`reconstructed by ${model}: ${reconstructed.join(", ")}`);
   }
+  if (typeof strip.trust === "number") {
+    parts.push(`trust ${percent(strip.trust)}: this share of recordings is expected to be reconstructed worse`);
+  }
+  if (typeof strip.novelty === "number") {
+    parts.push(`novelty ${percent(strip.novelty)}: this share of recordings looked less unusual to the model`);
+  }
+  if (typeof strip.withheld === "string") {
+    parts.push(`not reconstructed: ${WITHHELD[strip.withheld] ?? strip.withheld}`);
+  }
   return parts;
+}
+
+function percent(share) {
+  return `${Math.round(share * 100)} %`;
 }
 
 /** The legend of line styles that occur in the strip. */
@@ -163,7 +204,7 @@ export function legendOf(strip) {
   const words = {
     measured: "measured by the device",
     derived: "derived, exact",
-    reconstructed: "reconstructed, a model's estimate",
+    reconstructed: "reconstructed, a model's estimate with the band of 90 %",
   };
   const present = Object.keys(words).filter((origin) => strip.signals.some((signal) => signal.origin === origin));
   return element(

@@ -1,5 +1,7 @@
 //! A device as its shard owns it: the core, and what is shown of it.
 
+use std::sync::Arc;
+
 use ecg::{DeviceId, Measurement, QualityReason, Rate, SignalKind, Utc};
 use ingest::mqtt::Ack;
 
@@ -21,6 +23,8 @@ pub struct Wearer {
     pub patient: String,
     /// The patient's own limits, or the default ones.
     pub limits: alarm::Limits,
+    /// The patient's own correction of the model, where there is one.
+    pub calibration: Option<Arc<infer::Calibration>>,
 }
 
 /// A device and what is shown of it.
@@ -34,6 +38,7 @@ pub(super) struct Owned {
     pub(super) measurement: Option<(Box<Measurement>, Utc)>,
     pub(super) patient: Option<String>,
     pub(super) limits: alarm::Limits,
+    pub(super) calibration: Option<Arc<infer::Calibration>>,
 }
 
 impl Owned {
@@ -70,6 +75,7 @@ impl Owned {
             measurement: None,
             patient,
             limits,
+            calibration: wearer.and_then(|wearer| wearer.calibration.clone()),
         }
     }
 

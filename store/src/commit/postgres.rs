@@ -197,9 +197,9 @@ async fn strips(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
     let bodies: Vec<_> = rows.iter().map(|row| row.body.as_slice()).collect();
     sqlx::query(concat!(
         "INSERT INTO strips (alarm, start_index, end_index, rate_hz, model_name, model_version,
-            model_sha256, body)
+            model_sha256, body, trust, novelty, withheld)
          SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::float8[], $5::text[],
-            $6::text[], $7::text[], $8::bytea[])",
+            $6::text[], $7::text[], $8::bytea[], $9::float8[], $10::float8[], $11::text[])",
         on_conflict!(strips)
     ))
     .bind(column!(rows, alarm))
@@ -210,6 +210,9 @@ async fn strips(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
     .bind(column!(rows, model_version))
     .bind(column!(rows, model_sha256))
     .bind(bodies)
+    .bind(column!(rows, trust))
+    .bind(column!(rows, novelty))
+    .bind(column!(rows, withheld))
     .execute(connection)
     .await
     .map(drop)

@@ -163,8 +163,8 @@ async fn strips(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
     for row in &rows.strips {
         sqlx::query(concat!(
             "INSERT INTO strips (alarm, start_index, end_index, rate_hz, model_name,
-                model_version, model_sha256, body)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                model_version, model_sha256, body, trust, novelty, withheld)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             on_conflict!(strips)
         ))
         .bind(row.alarm)
@@ -175,6 +175,9 @@ async fn strips(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
         .bind(row.model_version)
         .bind(row.model_sha256)
         .bind(row.body.as_slice())
+        .bind(row.trust)
+        .bind(row.novelty)
+        .bind(row.withheld)
         .execute(&mut *connection)
         .await?;
     }

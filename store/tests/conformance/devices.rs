@@ -149,3 +149,42 @@ pub(crate) async fn limits_are_checked_here_and_in_the_database(db: &Database) {
     assert_eq!(store.limits(&p).await.unwrap(), None);
     assert_eq!(db.count("limit_changes WHERE patient = 'p'").await, 2);
 }
+
+pub(crate) async fn calibrations_are_versions_that_can_be_taken_back(db: &Database) {
+    let store = &db.store;
+    let p = patient("p");
+    assert_eq!(store.calibration(&p).await.unwrap(), None);
+    for (fitted, at) in [
+        (Some(("ecg-1", "{\"weights\":[]}")), 5),
+        (Some(("ecg-2", "{}")), 6),
+        (None, 7),
+    ] {
+        store
+            .calibrate(&p, fitted, "Dr. Bo", Utc(at))
+            .await
+            .unwrap();
+        let row = store.calibration(&p).await.unwrap().unwrap();
+        let fitted = fitted.map(|(name, body)| (name.to_owned(), body.to_owned()));
+        assert_eq!((row.version, row.fitted), (at.cast_unsigned() - 4, fitted));
+        assert_eq!((row.by.as_str(), row.utc), ("Dr. Bo", Utc(at)));
+    }
+    let other = patient("q");
+    let fitted = Some(("ecg-9", "{}"));
+    store.calibrate(&other, fitted, "x", Utc(8)).await.unwrap();
+    let newest = store.calibrations().await.unwrap();
+    let said: Vec<_> = newest
+        .iter()
+        .map(|row| (row.patient.as_str(), row.version, row.fitted.is_some()))
+        .collect();
+    assert_eq!(said, [("p", 3, false), ("q", 1, true)]);
+    assert_eq!(db.count("calibrations").await, 4);
+    let long = "x".repeat((1 << 18) + 1);
+    for (fitted, by) in [
+        (Some(("ecg", long.as_str())), "x"),
+        (Some(("e\0g", "{}")), "x"),
+        (None, " "),
+    ] {
+        let error = store.calibrate(&p, fitted, by, Utc(9)).await.unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{error:?}");
+    }
+}

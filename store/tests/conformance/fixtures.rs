@@ -3,7 +3,7 @@
 use ecg::{
     AlarmEvent, AlarmId, AlarmKind, AlarmState, Anchor, Beat, BeatClass, BootId, Condition,
     DeviceId, Gap, Layout, Lead, LeadOrigin, ModelRef, Priority, RecordId, SampleIndex, SampleRate,
-    SignalKind, SignalSpec, Strip, StripSignal, Trend, Utc,
+    SignalKind, SignalSpec, Strip, StripSignal, Trend, Trust, Utc,
 };
 use store::{AlarmFilter, Batch, PatientId, RecordUpdate, Store};
 
@@ -84,6 +84,10 @@ pub(crate) fn strip(n_samples: usize) -> Strip {
                 kind: SignalKind::Ecg(Lead::TWELVE[k + 1]),
                 origin,
                 samples: samples(k),
+                band: match origin {
+                    LeadOrigin::Reconstructed => vec![0.05; n_samples / 8],
+                    _ => Vec::new(),
+                },
             })
             .collect(),
         model: Some(ModelRef {
@@ -91,6 +95,11 @@ pub(crate) fn strip(n_samples: usize) -> Strip {
             version: "1".to_owned(),
             sha256: "ab".repeat(32),
         }),
+        trust: Some(Trust {
+            score: 0.75,
+            novelty: 0.5,
+        }),
+        withheld: None,
     }
 }
 

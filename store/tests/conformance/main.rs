@@ -50,6 +50,7 @@ on_both! {
     alarms::filters_and_pages
     alarms::text_of_any_length_and_script
     devices::limits_are_checked_here_and_in_the_database
+    devices::calibrations_are_versions_that_can_be_taken_back
     storing::what_no_column_holds_is_refused
     storing::a_damaged_row_is_an_error
     storing::commits_from_all_sides

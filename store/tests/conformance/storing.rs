@@ -96,6 +96,7 @@ pub(crate) async fn everything_comes_back_as_it_went_in(db: &Database) {
         (back.start, back.end, back.rate, &back.model),
         (there.start, there.end, there.rate, &there.model)
     );
+    assert_eq!((back.trust, back.withheld), (there.trust, there.withheld));
     for (a, b) in there.signals.iter().zip(&back.signals) {
         assert_eq!(
             (a.kind, a.origin, a.samples.len()),
@@ -104,6 +105,7 @@ pub(crate) async fn everything_comes_back_as_it_went_in(db: &Database) {
         for (a, b) in a.samples.iter().zip(&b.samples) {
             assert!((a - b).abs() <= 0.000501, "{a} {b}");
         }
+        assert_eq!(a.band, b.band);
     }
     assert_eq!(store.strip(AlarmId(uuid::Uuid::nil())).await.unwrap(), None);
 }

@@ -1,0 +1,164 @@
+//! The patients' own corrections of the model: from the database to the shards, and whether a recording looks
+//! like the patient it is said to be of.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dsp::{Chain, Output};
+use ecg::{
+    Block, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec, Strip,
+    Window,
+};
+use infer::Calibration;
+use store::{CalibrationRow, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::pipeline::Handle;
+use crate::stage::analyse::Calibrations;
+
+/// How often the database is asked for new calibrations.
+const EVERY: Duration = Duration::from_secs(5);
+/// Seconds of a beat that are compared, before and after its R peak.
+const BEAT_SECONDS: (f64, f64) = (0.25, 0.45);
+/// Beats whose average is less alike than this, as Pearson's r over the leads, are of two hearts.
+pub const ALIKE_R: f64 = 0.5;
+
+/// The correction in a row; `None` where it takes back those before, or cannot be read, which is logged.
+pub fn read(row: &CalibrationRow) -> Option<Arc<Calibration>> {
+    let (_, body) = row.fitted.as_ref()?;
+    match serde_json::from_str(body) {
+        Ok(calibration) => Some(Arc::new(calibration)),
+        Err(error) => {
+            let version = row.version;
+            tracing::warn!(version, %error, "calibration cannot be read, the model is used as it is");
+            None
+        }
+    }
+}
+
+/// What is in force of the newest versions.
+pub fn in_force(rows: Vec<CalibrationRow>) -> Calibrations {
+    let by_patient = |row: CalibrationRow| Some((row.patient.to_string(), read(&row)?));
+    let all: HashMap<_, _> = rows.into_iter().filter_map(by_patient).collect();
+    Arc::new(all)
+}
+
+/// Tells the shards of calibrations that come and go in the database, until `shutdown`.
+pub async fn follow(
+    store: Store,
+    mut known: Calibrations,
+    handle: Handle,
+    shutdown: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match store.calibrations().await {
+            Ok(rows) => {
+                let now = in_force(rows);
+                if now != known {
+                    handle.set_calibrations(&now).await;
+                    known = now;
+                }
+            }
+            // What is known stays in force; the next time may do better.
+            Err(error) => tracing::debug!(%error, "calibrations could not be read"),
+        }
+    }
+}
+
+/// How alike the beats of a recording and of a strip are on the `leads`: Pearson's r of their averages; `None` where
+/// one has no beat or lacks a lead.
+pub fn likeness(
+    recording: &Window,
+    strip: &Strip,
+    leads: &[Lead],
+    config: &dsp::Config,
+) -> Option<f64> {
+    let of_recording = |lead: Lead| {
+        let place = recording.leads.iter().position(|other| *other == lead)?;
+        Some(recording.lead(place))
+    };
+    let of_strip = |lead: Lead| {
+        let measured = |signal: &&ecg::StripSignal| {
+            signal.kind == SignalKind::Ecg(lead) && signal.origin == ecg::LeadOrigin::Measured
+        };
+        Some(strip.signals.iter().find(measured)?.samples.as_slice())
+    };
+    let a = mean_beat(of_recording, leads, recording.rate, config)?;
+    let b = mean_beat(of_strip, leads, strip.rate, config)?;
+    (a.len() == b.len()).then(|| correlation(&a, &b))
+}
+
+/// The average beat of each lead, one after the other.
+fn mean_beat<'a>(
+    lead: impl Fn(Lead) -> Option<&'a [f32]>,
+    leads: &[Lead],
+    rate: SampleRate,
+    config: &dsp::Config,
+) -> Option<Vec<f64>> {
+    let signals: Vec<&[f32]> = leads
+        .iter()
+        .map(|name| lead(*name))
+        .collect::<Option<_>>()?;
+    let spec = |name: &Lead| SignalSpec {
+        kind: SignalKind::Ecg(*name),
+        rate,
+    };
+    let layout = Layout::new(&leads.iter().map(spec).collect::<Vec<_>>()).ok()?;
+    let mut chain = Chain::new(&layout, config).ok()?;
+    let block = Block {
+        start: SampleIndex(0),
+        signals: signals
+            .iter()
+            .map(|samples| SignalBlock {
+                samples: samples.to_vec(),
+                lead_off: false,
+            })
+            .collect(),
+    };
+    let mut outputs = Vec::new();
+    chain.push(&block, &mut outputs);
+    chain.finish(&mut outputs);
+    let n = |seconds| usize::try_from(rate.count(seconds).0).unwrap_or(0);
+    let (before, after) = (n(BEAT_SECONDS.0), n(BEAT_SECONDS.1));
+    let length = signals.first()?.len();
+    let mut sum = vec![0.0; leads.len() * (before + after)];
+    let mut n_beats = 0;
+    for output in outputs {
+        let Output::Beat(beat) = output else { continue };
+        let peak = usize::try_from(beat.r_peak.0).unwrap_or(usize::MAX);
+        if peak < before || peak.saturating_add(after) > length {
+            continue;
+        }
+        n_beats += 1;
+        for (sum, samples) in sum.chunks_exact_mut(before + after).zip(&signals) {
+            for (sum, mv) in sum.iter_mut().zip(&samples[peak - before..peak + after]) {
+                *sum += f64::from(*mv);
+            }
+        }
+    }
+    (n_beats > 0).then_some(sum)
+}
+
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+    let (mean_a, mean_b) = (mean(a), mean(b));
+    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| f(a - mean_a, b - mean_b))
+            .sum()
+    };
+    let power = sum(&|a, _| a * a) * sum(&|_, b| b * b);
+    if power > 0.0 {
+        sum(&|a, b| a * b) / power.sqrt()
+    } else {
+        0.0
+    }
+}
