@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use ecg::simulate::Scenario;
-use ecg::{Lead, SampleRate};
-use serde_json::Value;
+use ecg::{BootId, Lead, SampleRate};
+use einthoven::wearable::Simulated;
+use serde_json::{Value, json};
 
-use crate::support::program::{einthoven, succeed};
-use crate::support::record;
-use crate::support::servers::recordings;
+use crate::support::program::{Service, einthoven, succeed};
+use crate::support::record::{self, publish};
+use crate::support::servers::{Database, Mosquitto, recordings};
+use crate::support::wait_for;
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -194,4 +197,79 @@ fn a_calibration_is_stored_as_a_version_and_taken_back() {
         assert_eq!(output.status.code(), Some(2), "{wanted}");
         assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
     }
+}
+
+/// How high V2 of the newest twelve leads of a device is, uV, once they are of this boot.
+fn height_of_v2(service: &Service, broker: &Mosquitto, boot: u32) -> i64 {
+    let scenario = Scenario::new(4, SampleRate::new(500.0).unwrap());
+    let leads = [Lead::II, Lead::V1, Lead::V5];
+    let start = einthoven::wall::utc().plus_seconds(-20.0);
+    let mut wearable = Simulated::new(&scenario, &leads, BootId(boot), start).unwrap();
+    let packets = (0..20).map(|_| wearable.second().unwrap().encode());
+    publish(&broker.url(), "vest", packets.collect());
+    wait_for("twelve leads of the boot", Duration::from_secs(20), || {
+        if service.status("/api/v1/devices/vest/twelve-lead") != 200 {
+            return None;
+        }
+        let strip = service.json("/api/v1/devices/vest/twelve-lead");
+        let begins: jiff::Timestamp = strip["start"].as_str()?.parse().ok()?;
+        let signals = strip["signals"].as_array()?;
+        let v2 = signals.iter().find(|signal| signal["name"] == "V2")?;
+        assert_eq!(v2["origin"], "reconstructed");
+        let samples = v2["samples"].as_array()?.iter().filter_map(Value::as_i64);
+        let (low, high) = samples.fold((i64::MAX, i64::MIN), |(low, high), uv| {
+            (low.min(uv), high.max(uv))
+        });
+        (begins.as_microsecond() >= start.0 - 1_000_000).then_some(high - low)
+    })
+}
+
+#[test]
+fn a_running_service_uses_a_calibration_and_lets_go_of_it() {
+    let (broker, database) = (Mosquitto::start(), Database::create());
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::run(dir.path(), &broker, &database, "");
+    let plain = height_of_v2(&service, &broker, 1);
+    let asked = json!({"patient": "p-1", "by": "Nurse Ada"});
+    let (status, _) = service.send("PUT", "/api/v1/devices/vest/patient", &asked);
+    assert_eq!(status, 200);
+
+    // A recording of the patient, made with V2 at twice its size.
+    let path = write(dir.path(), "ecg", 4, 10.0, &Lead::TWELVE);
+    let header = std::fs::read_to_string(path.with_extension("hea")).unwrap();
+    let lines: Vec<String> = header
+        .lines()
+        .map(|line| {
+            if line.ends_with(" V2") {
+                line.replace("400(0)", "200(0)")
+            } else {
+                line.to_owned()
+            }
+        })
+        .collect();
+    std::fs::write(path.with_extension("hea"), lines.join("\n") + "\n").unwrap();
+    let config = dir.path().join("einthoven.toml");
+    let calibrate = |arguments: &[&str]| {
+        succeed(
+            einthoven()
+                .args(["calibrate", "--patient", "p-1", "--config"])
+                .arg(&config)
+                .args(arguments),
+        );
+    };
+    calibrate(&[path.to_str().unwrap()]);
+    let mut boot = 1;
+    let mut until = |what: &str, wanted: &dyn Fn(i64) -> bool| {
+        wait_for(what, Duration::from_secs(60), || {
+            boot += 1;
+            wanted(height_of_v2(&service, &broker, boot)).then_some(())
+        });
+    };
+    until("the calibration in use", &|height| {
+        (height - plain).abs() * 10 > plain
+    });
+    calibrate(&["--revert"]);
+    until("the model as it ships", &|height| {
+        (height - plain).abs() * 50 < plain
+    });
 }

@@ -131,6 +131,8 @@ impl Reconstructor {
         }
         let correction = calibration
             .filter(|calibration| calibration.fits(&manifest.model.sha256, &window.leads))
+            // It looks at the measured leads themselves, so they have to mean something throughout.
+            .filter(|_| window.leads.iter().all(|lead| throughout(&usable, *lead)))
             .and_then(|calibration| {
                 calibration.apply(window, |lead| {
                     let k = manifest.leads.iter().position(|other| *other == lead)?;
@@ -212,6 +214,12 @@ fn usable(window: &Window, twelve: &TwelveLead) -> [Option<Vec<bool>>; 12] {
         }
     }
     rows
+}
+
+/// Whether every sample of a lead means something.
+fn throughout(usable: &[Option<Vec<bool>>; 12], lead: Lead) -> bool {
+    let samples = lead.row().and_then(|row| usable[row].as_ref());
+    samples.is_some_and(|samples| samples.iter().all(|usable| *usable))
 }
 
 /// From the least to the largest of the usable samples, mV.

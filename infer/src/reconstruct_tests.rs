@@ -296,6 +296,19 @@ fn a_calibration_moves_a_model_as_far_as_the_recording_goes() {
     };
     assert!(off(&own, Lead::V2) < 0.4 * off(&plain, Lead::V2));
     assert!(off(&own, Lead::V6) < 0.02);
+    // Where a measured lead means nothing for a while, it does nothing.
+    let mut holed = seen.clone();
+    holed.unusable.push(ecg::Unusable {
+        lead: 1,
+        samples: 500..750,
+    });
+    let (with, without) = (
+        reconstructor
+            .reconstruct(&holed, Some(&calibration))
+            .unwrap(),
+        reconstructor.reconstruct(&holed, None).unwrap(),
+    );
+    assert_eq!(with, without);
     // For other leads than it was made for, it does nothing.
     let other = waves(&[Lead::I, Lead::II]);
     let (with, without) = (
