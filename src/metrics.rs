@@ -39,6 +39,8 @@ pub struct Metrics {
     pub shed_windows: IntCounter,
     /// `infer_failed_windows_total`
     pub failed_windows: IntCounter,
+    /// `infer_withheld_windows_total{reason}`
+    pub withheld_windows: IntCounterVec,
     /// `infer_seconds`
     pub infer_seconds: Histogram,
     /// `alarm_events_total{condition,priority,state}`
@@ -157,6 +159,11 @@ impl Metrics {
                 "Windows displaced by a newer one of the same device before their turn.",
             )?,
             failed_windows: counter("infer_failed_windows_total", "Windows a model refused.")?,
+            withheld_windows: counters(
+                "infer_withheld_windows_total",
+                "Windows whose missing leads were not reconstructed, by reason.",
+                &["reason"],
+            )?,
             infer_seconds: histogram(
                 "infer_seconds",
                 "From a window's completion to its twelve leads.",

@@ -371,6 +371,12 @@ impl Shard {
                 None
             }
         };
+        if let Some(reason) = leads.as_ref().and_then(|leads| leads.withheld) {
+            metrics
+                .withheld_windows
+                .with_label_values(&[reason.name()])
+                .inc();
+        }
         if let Some((alarm, strip)) = strip {
             let strip = match &leads {
                 Some(leads) => complete(strip, leads),
