@@ -92,7 +92,11 @@ pub fn likeness(
     };
     let a = mean_beat(of_recording, leads, recording.rate, config)?;
     let b = mean_beat(of_strip, leads, strip.rate, config)?;
-    (a.len() == b.len()).then(|| correlation(&a, &b))
+    if a.len() == b.len() {
+        infer::pearson(&a, &b)
+    } else {
+        None
+    }
 }
 
 /// The average beat of each lead, one after the other.
@@ -101,7 +105,7 @@ fn mean_beat<'a>(
     leads: &[Lead],
     rate: SampleRate,
     config: &dsp::Config,
-) -> Option<Vec<f64>> {
+) -> Option<Vec<f32>> {
     let signals: Vec<&[f32]> = leads
         .iter()
         .map(|name| lead(*name))
@@ -139,26 +143,83 @@ fn mean_beat<'a>(
         n_beats += 1;
         for (sum, samples) in sum.chunks_exact_mut(before + after).zip(&signals) {
             for (sum, mv) in sum.iter_mut().zip(&samples[peak - before..peak + after]) {
-                *sum += f64::from(*mv);
+                *sum += mv;
             }
         }
     }
     (n_beats > 0).then_some(sum)
 }
 
-fn correlation(a: &[f64], b: &[f64]) -> f64 {
-    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
-    let (mean_a, mean_b) = (mean(a), mean(b));
-    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| f(a - mean_a, b - mean_b))
-            .sum()
-    };
-    let power = sum(&|a, _| a * a) * sum(&|_, b| b * b);
-    if power > 0.0 {
-        sum(&|a, b| a * b) / power.sqrt()
-    } else {
-        0.0
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ecg::simulate::{self, Scenario};
+    use ecg::{LeadOrigin, StripSignal};
+
+    const LEADS: [Lead; 2] = [Lead::II, Lead::V1];
+
+    fn samples(seed: u64, lead: Lead) -> Vec<f32> {
+        let scenario = Scenario::new(seed, SampleRate::new(250.0).unwrap());
+        let segment = simulate::record(&scenario, 10.24).unwrap();
+        segment.lead(lead).unwrap().to_vec()
+    }
+
+    fn strip(seed: u64, sign: f32) -> Strip {
+        let signal = |lead| StripSignal {
+            kind: SignalKind::Ecg(lead),
+            origin: LeadOrigin::Measured,
+            samples: samples(seed, lead).iter().map(|mv| sign * mv).collect(),
+            band: Vec::new(),
+        };
+        Strip {
+            start: SampleIndex(0),
+            end: SampleIndex(2560),
+            rate: SampleRate::new(250.0).unwrap(),
+            signals: LEADS.map(signal).to_vec(),
+            model: None,
+            trust: None,
+            withheld: None,
+        }
+    }
+
+    #[test]
+    fn the_same_heart_looks_alike_and_one_upside_down_does_not() {
+        let recording = Window {
+            start: SampleIndex(0),
+            end: SampleIndex(2560),
+            rate: SampleRate::new(250.0).unwrap(),
+            leads: LEADS.to_vec(),
+            samples: LEADS.map(|lead| samples(4, lead)).concat(),
+            n_samples: 2560,
+            unusable: Vec::new(),
+        };
+        let config = dsp::Config::default();
+        let r = |strip: &Strip| likeness(&recording, strip, &LEADS, &config);
+        assert!(r(&strip(4, 1.0)).unwrap() > 0.99);
+        assert!(r(&strip(4, -1.0)).unwrap() < ALIKE_R);
+        assert_eq!(
+            likeness(&recording, &strip(4, 1.0), &[Lead::V6], &config),
+            None
+        );
+        let mut derived = strip(4, 1.0);
+        derived.signals[0].origin = LeadOrigin::Reconstructed;
+        assert_eq!(r(&derived), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_as_if_it_were_not_there() {
+        let row = |fitted: Option<&str>| CalibrationRow {
+            patient: "p".parse().unwrap(),
+            version: 1,
+            fitted: fitted.map(|body| ("ecg".to_owned(), body.to_owned())),
+            by: "x".to_owned(),
+            utc: ecg::Utc(0),
+        };
+        let good =
+            r#"{"model":"a","observed":["II"],"missing":["I"],"weights":[[1.0]],"bands":[1.0]}"#;
+        let in_force = |fitted| in_force(vec![row(fitted)]).len();
+        assert_eq!(in_force(Some(good)), 1);
+        assert_eq!(in_force(Some("{")), 0);
+        assert_eq!(in_force(None), 0);
     }
 }

@@ -42,6 +42,27 @@ impl Window {
     pub fn lead(&self, k: usize) -> &[f32] {
         &self.samples[k * self.n_samples..(k + 1) * self.n_samples]
     }
+
+    /// The window of those of `leads` that are there, in their order, with what is known of them.
+    #[must_use]
+    pub fn only(&self, leads: &[Lead]) -> Self {
+        let place = |lead: &Lead| self.leads.iter().position(|other| other == lead);
+        let kept: Vec<usize> = leads.iter().filter_map(place).collect();
+        let hole = |(lead, k): (usize, &usize)| {
+            let of = self.unusable.iter().filter(move |hole| hole.lead == *k);
+            of.map(move |hole| Unusable {
+                lead,
+                samples: hole.samples.clone(),
+            })
+            .collect::<Vec<_>>()
+        };
+        Self {
+            leads: kept.iter().map(|k| self.leads[*k]).collect(),
+            samples: kept.iter().flat_map(|k| self.lead(*k)).copied().collect(),
+            unusable: kept.iter().enumerate().flat_map(hole).collect(),
+            ..*self
+        }
+    }
 }
 
 /// Which model said something.
@@ -192,4 +213,27 @@ pub struct StripSignal {
     /// Half the width of the 90 % band, mV, each value for `samples.len() / band.len()` samples in a row; empty
     /// for a signal that is not reconstructed.
     pub band: Vec<f32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leads_are_kept_in_the_order_asked_with_what_is_known_of_them() {
+        let hole = |lead, samples| Unusable { lead, samples };
+        let window = Window {
+            start: SampleIndex(0),
+            end: SampleIndex(2),
+            rate: SampleRate::new(250.0).unwrap(),
+            leads: vec![Lead::I, Lead::II, Lead::V1],
+            samples: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            n_samples: 2,
+            unusable: vec![hole(1, 0..1), hole(2, 1..2)],
+        };
+        let kept = window.only(&[Lead::V1, Lead::V5, Lead::I]);
+        assert_eq!(kept.leads, [Lead::V1, Lead::I]);
+        assert_eq!(kept.samples, [5.0, 6.0, 1.0, 2.0]);
+        assert_eq!(kept.unusable, [hole(0, 1..2)]);
+    }
 }

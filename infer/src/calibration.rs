@@ -11,6 +11,7 @@ use std::ops::Range;
 use ecg::{Lead, LeadOrigin, Window};
 use serde::{Deserialize, Serialize};
 
+use crate::numbers::{pearson, solve};
 use crate::{Error, Reconstructor};
 
 /// Moments of the measured leads that are looked at, seconds from the sample in question.
@@ -109,7 +110,7 @@ impl Calibration {
         check_laws(recording)?;
         let mut sums: Option<Sums> = None;
         for (window, real) in recording {
-            let seen = only(window, observed);
+            let seen = window.only(observed);
             let twelve = reconstructor.reconstruct(&seen, None)?;
             let (Some(model), None) = (&twelve.model, twelve.withheld) else {
                 let why = twelve.withheld.unwrap_or(ecg::Withheld::TooFewLeads);
@@ -131,7 +132,7 @@ impl Calibration {
                 .collect();
             for ((lead, given), truth) in missing.iter().zip(&given).zip(&truth) {
                 let r = pearson(&given[real.clone()], &truth[real.clone()]);
-                if r < REVERSED_R {
+                if let Some(r) = r.filter(|r| *r < REVERSED_R) {
                     return Err(Unfit::Reversed { lead: *lead, r });
                 }
             }
@@ -204,33 +205,13 @@ fn place(window: &Window, lead: Lead) -> Option<&[f32]> {
     Some(window.lead(k))
 }
 
-/// The window of those of its leads that are named.
-fn only(window: &Window, leads: &[Lead]) -> Window {
-    let kept: Vec<(usize, Lead)> = leads
-        .iter()
-        .filter_map(|lead| {
-            let k = window.leads.iter().position(|other| other == lead)?;
-            Some((k, *lead))
-        })
-        .collect();
-    Window {
-        leads: kept.iter().map(|(_, lead)| *lead).collect(),
-        samples: kept
-            .iter()
-            .flat_map(|(k, _)| window.lead(*k))
-            .copied()
-            .collect(),
-        unusable: Vec::new(),
-        ..*window
-    }
-}
-
+/// The window of the leads that are named, `None` if one of them is not there.
 fn only_named(window: &Window, names: &[String]) -> Option<Window> {
     let leads: Vec<Lead> = names
         .iter()
         .map(|name| name.parse().ok())
         .collect::<Option<_>>()?;
-    let ordered = only(window, &leads);
+    let ordered = window.only(&leads);
     (ordered.leads.len() == leads.len()).then_some(ordered)
 }
 
@@ -278,24 +259,6 @@ fn check_laws(recording: &[Part<'_>]) -> Result<(), Unfit> {
         }
     }
     Ok(())
-}
-
-fn pearson(a: &[f32], b: &[f32]) -> f64 {
-    let n = a.len() as f64;
-    let mean = |x: &[f32]| x.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
-    let (mean_a, mean_b) = (mean(a), mean(b));
-    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        let (a, b) = (f64::from(*a) - mean_a, f64::from(*b) - mean_b);
-        ab += a * b;
-        aa += a * a;
-        bb += b * b;
-    }
-    if aa > 0.0 && bb > 0.0 {
-        ab / (aa * bb).sqrt()
-    } else {
-        0.0
-    }
 }
 
 /// The normal equations of all missing leads.
@@ -366,7 +329,7 @@ impl Sums {
         }
         let (mut weights, mut bands) = (Vec::new(), Vec::new());
         for (k, cross) in self.cross.iter().enumerate() {
-            let added = crate::solve(gram.clone(), cross.clone());
+            let added = solve(gram.clone(), cross.clone());
             // The error that is left, of the recording itself: power - 2 w.c + w G w.
             let explained: f64 = added.iter().zip(cross).map(|(w, c)| w * c).sum();
             let quadratic: f64 = (0..n)

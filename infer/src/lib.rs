@@ -31,15 +31,15 @@ mod error;
 mod library;
 mod manifest;
 mod model;
+mod numbers;
 mod pool;
 mod reconstruct;
-mod solve;
 mod tensor;
 
 pub use calibration::{Calibration, Part, Unfit};
 pub use error::Error;
 pub use library::Library;
 pub use manifest::{Kind, LeadSet, Manifest, WindowShape};
+pub use numbers::{pearson, solve};
 pub use pool::{Job, Outcome, Pool, Task};
 pub use reconstruct::{Reconstructor, derive};
-pub use solve::solve;

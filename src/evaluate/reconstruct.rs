@@ -191,7 +191,7 @@ impl Job<'_> {
         });
         cuts.iter()
             .map(|cut| {
-                let window = keep(&cut.window, observed);
+                let window = cut.window.only(observed);
                 let before = wall::instant();
                 let twelve = self.options.reconstructor.reconstruct(&window, None);
                 let seconds = before.elapsed().as_secs_f64();
@@ -299,7 +299,7 @@ impl Job<'_> {
             let n = truth.len() as f64;
             scores.push(LeadScore {
                 lead: *lead,
-                r: pearson(found, truth),
+                r: infer::pearson(found, truth),
                 rmse_mv: (errors().map(|e| e * e).sum::<f64>() / n).sqrt(),
                 mae_mv: errors().map(f64::abs).sum::<f64>() / n,
                 covered,
@@ -326,44 +326,6 @@ fn parts(cuts: &[Cut]) -> Vec<(&Window, std::ops::Range<usize>)> {
         .collect()
 }
 
-/// A window of some of the leads of another.
-fn keep(window: &Window, leads: &[Lead]) -> Window {
-    let kept: Vec<usize> = (0..window.leads.len())
-        .filter(|k| leads.contains(&window.leads[*k]))
-        .collect();
-    let place = |lead: usize| kept.iter().position(|k| *k == lead);
-    Window {
-        leads: kept.iter().map(|k| window.leads[*k]).collect(),
-        samples: kept.iter().flat_map(|k| window.lead(*k)).copied().collect(),
-        unusable: window
-            .unusable
-            .iter()
-            .filter_map(|hole| {
-                Some(ecg::Unusable {
-                    lead: place(hole.lead)?,
-                    samples: hole.samples.clone(),
-                })
-            })
-            .collect(),
-        ..*window
-    }
-}
-
-/// Pearson's r; `None` where either is constant.
-fn pearson(a: &[f32], b: &[f32]) -> Option<f64> {
-    let n = a.len() as f64;
-    let mean = |x: &[f32]| x.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
-    let (mean_a, mean_b) = (mean(a), mean(b));
-    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        let (a, b) = (f64::from(*a) - mean_a, f64::from(*b) - mean_b);
-        ab += a * b;
-        aa += a * a;
-        bb += b * b;
-    }
-    (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
-}
-
 /// The missing leads that no law gives: with two limb leads observed, only those of the chest.
 fn estimated_leads(observed: &[Lead]) -> Vec<Lead> {
     let limb = |lead: &Lead| lead.row().is_some_and(|row| row < 6);
@@ -377,41 +339,6 @@ fn estimated_leads(observed: &[Lead]) -> Vec<Lead> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ecg::{SampleIndex, SampleRate, Unusable};
-
-    #[test]
-    fn r_is_that_of_pearson() {
-        assert_eq!(pearson(&[1.0, 2.0, 3.0], &[2.0, 4.0, 6.0]), Some(1.0));
-        assert_eq!(pearson(&[1.0, 2.0, 3.0], &[1.0, 0.0, -1.0]), Some(-1.0));
-        assert_eq!(pearson(&[1.0, 1.0], &[1.0, 2.0]), None);
-    }
-
-    #[test]
-    fn leads_are_kept_with_what_is_known_of_them() {
-        let window = Window {
-            start: SampleIndex(0),
-            end: SampleIndex(2),
-            rate: SampleRate::new(250.0).unwrap(),
-            leads: vec![Lead::I, Lead::II, Lead::V1],
-            samples: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
-            n_samples: 2,
-            unusable: vec![
-                Unusable {
-                    lead: 1,
-                    samples: 0..1,
-                },
-                Unusable {
-                    lead: 2,
-                    samples: 1..2,
-                },
-            ],
-        };
-        let kept = keep(&window, &[Lead::V1, Lead::I]);
-        assert_eq!(kept.leads, [Lead::I, Lead::V1]);
-        assert_eq!(kept.samples, [1.0, 2.0, 5.0, 6.0]);
-        assert_eq!(kept.unusable.len(), 1);
-        assert_eq!(kept.unusable[0].lead, 1);
-    }
 
     #[test]
     fn another_recording_is_the_one_before_else_the_one_after() {

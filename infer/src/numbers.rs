@@ -1,4 +1,4 @@
-//! Small linear systems, as least squares makes them.
+//! Small linear systems, as least squares makes them, and how alike two signals are.
 
 /// Solves a small symmetric positive definite system by elimination; zeros where it is singular.
 pub fn solve(mut gram: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
@@ -24,9 +24,31 @@ pub fn solve(mut gram: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
     right
 }
 
+/// Pearson's r of two signals of the same length; `None` where either is constant.
+pub fn pearson(a: &[f32], b: &[f32]) -> Option<f64> {
+    let n = a.len() as f64;
+    let mean = |x: &[f32]| x.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
+    let (mean_a, mean_b) = (mean(a), mean(b));
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (a, b) in a.iter().zip(b) {
+        let (a, b) = (f64::from(*a) - mean_a, f64::from(*b) - mean_b);
+        ab += a * b;
+        aa += a * a;
+        bb += b * b;
+    }
+    (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r_is_that_of_pearson() {
+        assert_eq!(pearson(&[1.0, 2.0, 3.0], &[2.0, 4.0, 6.0]), Some(1.0));
+        assert_eq!(pearson(&[1.0, 2.0, 3.0], &[1.0, 0.0, -1.0]), Some(-1.0));
+        assert_eq!(pearson(&[1.0, 1.0], &[1.0, 2.0]), None);
+    }
 
     #[test]
     fn a_system_is_solved_and_a_singular_one_gives_nothing() {
