@@ -49,6 +49,16 @@ class Windows:
             self.source[chosen],
         )
 
+    def write(self, path: Path) -> None:
+        """Keep the windows in a file."""
+        np.savez(path, **{name: getattr(self, name) for name in FIELDS})
+
+    @staticmethod
+    def read(path: Path) -> "Windows":
+        """Read what `write` kept."""
+        kept = np.load(path)
+        return Windows(*(kept[name] for name in FIELDS))
+
     @staticmethod
     def join(parts: list["Windows"]) -> "Windows":
         """Put windows of several databases together."""

@@ -14,7 +14,7 @@ import torch
 from einthoven_training import data, figures
 from einthoven_training.leads import rows_of
 from einthoven_training.model import STRIDE, Network
-from einthoven_training.train import MAIN
+from einthoven_training.train import MAIN, split
 
 SHOWN = ("I", "V2", "V3")
 SECONDS = (2.0, 5.0)
@@ -33,13 +33,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--test-fold", type=int, default=9)
     arguments = parser.parse_args()
-    kept = np.load(arguments.work / "windows.npz")
-    windows = data.Windows(*(kept[name] for name in data.FIELDS))
-    ours = windows.source == "ptbxl"
-    test = windows.where(ours & (windows.fold == arguments.test_fold))
+    _, validation, test = split(data.Windows.read(arguments.work / "windows.npz"), arguments.test_fold)
     network = Network()
     network.load_state_dict(torch.load(arguments.work / "state.pt", weights_only=False)["best"])
-    validation = windows.where(ours & (windows.fold == 8))
     band = figures.calibrate(network, validation)[MAIN]["band"]
     done = figures.complete(network, test, MAIN)
     r, rmse = figures.scores(test, done.leads, MAIN)

@@ -210,8 +210,7 @@ def load(arguments: argparse.Namespace) -> tuple[data.Windows, data.Windows, dat
     """Cut every recording that is named; what is trained on, validated on, tested on."""
     cache = arguments.work / "windows.npz"
     if cache.exists():
-        kept = np.load(cache)
-        windows = data.Windows(*(kept[name] for name in data.FIELDS))
+        windows = data.Windows.read(cache)
     else:
         program = arguments.einthoven
         ptbxl = data.windows_of(data.cut(program, arguments.ptbxl, "ptbxl"), "ptbxl")
@@ -227,15 +226,22 @@ def load(arguments: argparse.Namespace) -> tuple[data.Windows, data.Windows, dat
             parts.append(data.zscored(program, arguments.zscored, own))
         windows = data.Windows.join(parts)
         arguments.work.mkdir(parents=True, exist_ok=True)
-        np.savez(cache, **{name: getattr(windows, name) for name in data.FIELDS})
-    ours = windows.source == "ptbxl"
-    train = windows.where(training_folds(windows, arguments.test_fold))
-    validation = windows.where(ours & (windows.fold == VALIDATION_FOLD))
-    test = windows.where(ours & (windows.fold == arguments.test_fold))
+        windows.write(cache)
+    train, validation, test = split(windows, arguments.test_fold)
     shared = set(train.patient) & (set(validation.patient) | set(test.patient))
     if shared:
         raise SystemExit(f"patients in training and in what it is judged by: {sorted(shared)[:5]}")
     return train, validation, test
+
+
+def split(windows: data.Windows, test_fold: int) -> tuple[data.Windows, data.Windows, data.Windows]:
+    """Split into what is trained on, validated on and tested on; the last two are PTB-XL with its scale."""
+    ours = windows.source == "ptbxl"
+    return (
+        windows.where(training_folds(windows, test_fold)),
+        windows.where(ours & (windows.fold == VALIDATION_FOLD)),
+        windows.where(ours & (windows.fold == test_fold)),
+    )
 
 
 def training_folds(windows: data.Windows, test_fold: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from einthoven_training import augment, data, figures
 from einthoven_training.leads import ROWS, TWELVE, twelve
 from einthoven_training.model import N_SAMPLES, cost
-from einthoven_training.train import MAIN, VALIDATION_FOLD, training_folds
+from einthoven_training.train import MAIN, split
 
 CHANNELS = (128, 256, 512)
 N_LATENTS = 4
@@ -139,13 +139,9 @@ def main() -> None:
     for width in (1.0, arguments.width):
         macs, parameters = cost(WearEcg(width), torch.zeros(1, 12, LENGTH))
         print(f"width {width}: {parameters / 1e6:.1f} M parameters, {macs / 1e9:.2f} G MAC a window")
-    kept = np.load(arguments.work / "windows.npz")
-    windows = data.Windows(*(kept[name] for name in data.FIELDS))
-    ours = windows.source == "ptbxl"
+    train, validation, test = split(data.Windows.read(arguments.work / "windows.npz"), arguments.test_fold)
     # It has no way to learn from leads without a scale.
-    train = windows.where(training_folds(windows, arguments.test_fold) & windows.scaled)
-    validation = windows.where(ours & (windows.fold == VALIDATION_FOLD))
-    test = windows.where(ours & (windows.fold == arguments.test_fold))
+    train = train.where(train.scaled)
     network = WearEcg(arguments.width)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-4)
     rng, random = np.random.default_rng(0), torch.Generator().manual_seed(0)
