@@ -4,6 +4,7 @@ use color_eyre::eyre::{WrapErr as _, eyre};
 use infer::Calibration;
 use store::{AlarmFilter, PatientId, Store};
 
+use super::service::open;
 use super::{CalibrateArgs, Failure, answer, block_on, start_logging};
 use crate::calibration::{ALIKE_R, likeness};
 use crate::record::Record;
@@ -40,13 +41,7 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
         })
         .transpose()?;
     block_on(async {
-        let store = Store::open(&config.store)
-            .await
-            .wrap_err("cannot open the database")?;
-        store
-            .migrate()
-            .await
-            .wrap_err("cannot bring the database up to date")?;
+        let store = open(&config.store).await?;
         if let Some((name, _, cuts)) = &fitted
             && !args.force
         {

@@ -28,18 +28,24 @@ pub(super) fn failure(error: app::Error) -> Failure {
     }
 }
 
+/// The database, brought up to date.
+pub(super) async fn open(config: &store::Config) -> color_eyre::Result<Store> {
+    let store = Store::open(config)
+        .await
+        .wrap_err("cannot open the database")?;
+    store
+        .migrate()
+        .await
+        .wrap_err("cannot bring the database up to date")?;
+    Ok(store)
+}
+
 /// Brings the database up to date.
 pub(super) fn migrate(args: &ConfigArgs) -> Result<(), Failure> {
     let config = args.load()?;
     start_logging("info");
     block_on(async {
-        let store = Store::open(&config.store)
-            .await
-            .wrap_err("cannot open the database")?;
-        store
-            .migrate()
-            .await
-            .wrap_err("cannot bring the database up to date")?;
+        open(&config.store).await?;
         tracing::info!("database up to date");
         Ok(())
     })
