@@ -5,17 +5,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dsp::{Chain, Output};
-use ecg::{
-    Block, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec, Strip,
-    Window,
-};
+use dsp::Output;
+use ecg::{Lead, SampleRate, SignalKind, Strip, Window};
 use infer::Calibration;
 use store::{CalibrationRow, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Handle;
 use crate::stage::analyse::Calibrations;
+use crate::windows::analyse;
 
 /// How often the database is asked for new calibrations.
 const EVERY: Duration = Duration::from_secs(5);
@@ -51,12 +49,10 @@ pub async fn follow(
     handle: Handle,
     shutdown: CancellationToken,
 ) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = tokio::time::sleep(EVERY) => {}
         }
         match store.calibrations().await {
             Ok(rows) => {
@@ -80,17 +76,13 @@ pub fn likeness(
     leads: &[Lead],
     config: &dsp::Config,
 ) -> Option<f64> {
-    let of_recording = |lead: Lead| {
-        let place = recording.leads.iter().position(|other| *other == lead)?;
-        Some(recording.lead(place))
-    };
     let of_strip = |lead: Lead| {
         let measured = |signal: &&ecg::StripSignal| {
             signal.kind == SignalKind::Ecg(lead) && signal.origin == ecg::LeadOrigin::Measured
         };
         Some(strip.signals.iter().find(measured)?.samples.as_slice())
     };
-    let a = mean_beat(of_recording, leads, recording.rate, config)?;
+    let a = mean_beat(|lead| recording.of(lead), leads, recording.rate, config)?;
     let b = mean_beat(of_strip, leads, strip.rate, config)?;
     if a.len() == b.len() {
         infer::pearson(&a, &b)
@@ -106,32 +98,14 @@ fn mean_beat<'a>(
     rate: SampleRate,
     config: &dsp::Config,
 ) -> Option<Vec<f32>> {
-    let signals: Vec<&[f32]> = leads
+    let signals: Vec<(Lead, &[f32])> = leads
         .iter()
-        .map(|name| lead(*name))
+        .map(|name| Some((*name, lead(*name)?)))
         .collect::<Option<_>>()?;
-    let spec = |name: &Lead| SignalSpec {
-        kind: SignalKind::Ecg(*name),
-        rate,
-    };
-    let layout = Layout::new(&leads.iter().map(spec).collect::<Vec<_>>()).ok()?;
-    let mut chain = Chain::new(&layout, config).ok()?;
-    let block = Block {
-        start: SampleIndex(0),
-        signals: signals
-            .iter()
-            .map(|samples| SignalBlock {
-                samples: samples.to_vec(),
-                lead_off: false,
-            })
-            .collect(),
-    };
-    let mut outputs = Vec::new();
-    chain.push(&block, &mut outputs);
-    chain.finish(&mut outputs);
+    let outputs = analyse(&signals, rate, config)?;
     let n = |seconds| usize::try_from(rate.count(seconds).0).unwrap_or(0);
     let (before, after) = (n(BEAT_SECONDS.0), n(BEAT_SECONDS.1));
-    let length = signals.first()?.len();
+    let length = signals.first()?.1.len();
     let mut sum = vec![0.0; leads.len() * (before + after)];
     let mut n_beats = 0;
     for output in outputs {
@@ -141,7 +115,7 @@ fn mean_beat<'a>(
             continue;
         }
         n_beats += 1;
-        for (sum, samples) in sum.chunks_exact_mut(before + after).zip(&signals) {
+        for (sum, (_, samples)) in sum.chunks_exact_mut(before + after).zip(&signals) {
             for (sum, mv) in sum.iter_mut().zip(&samples[peak - before..peak + after]) {
                 *sum += mv;
             }
@@ -154,7 +128,7 @@ fn mean_beat<'a>(
 mod tests {
     use super::*;
     use ecg::simulate::{self, Scenario};
-    use ecg::{LeadOrigin, StripSignal};
+    use ecg::{LeadOrigin, SampleIndex, StripSignal};
 
     const LEADS: [Lead; 2] = [Lead::II, Lead::V1];
 

@@ -39,34 +39,39 @@ fn score_all<T: Send>(
     records: &[PathBuf],
     score: impl Fn(&Path) -> Result<T, String> + Sync,
 ) -> Vec<(String, Result<T, String>)> {
-    let scores = Mutex::new(Vec::new());
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(path) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let score = score(path);
-                    scores
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((path, score));
-                }
-            });
-        }
-    });
-    let mut scores = scores.into_inner().unwrap_or_else(PoisonError::into_inner);
-    scores.sort_by_key(|(path, _)| *path);
-    let name = |path: &Path| {
+    let name = |path: &PathBuf| {
         path.file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into()
     };
-    scores
-        .into_iter()
-        .map(|(path, score)| (name(path), score))
-        .collect()
+    let scores = on_all_cores(records, |path| score(path));
+    records.iter().map(name).zip(scores).collect()
+}
+
+/// What `work` makes of each item, in their order, computed on all cores.
+fn on_all_cores<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let results = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let k = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(k) else { break };
+                    let result = work(item);
+                    results
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((k, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(k, _)| *k);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Plays a record through `chain`, each block as `alter` leaves it; hands on every output, and says

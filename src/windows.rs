@@ -7,7 +7,10 @@
 use std::ops::Range;
 
 use dsp::{Chain, Output};
-use ecg::{BootId, SampleRate, Utc, Window};
+use ecg::{
+    Block, BootId, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec, Utc,
+    Window,
+};
 
 use crate::record::{Player, Record, Signal};
 use crate::wearable::Played;
@@ -121,6 +124,32 @@ impl Cutter {
         let before = before as f64 / record.frame_hz;
         Ok((record, before, seconds))
     }
+}
+
+/// What the chain says of a stretch of leads, each as many samples at `rate`; `None` where it refuses them.
+pub fn analyse(
+    leads: &[(Lead, &[f32])],
+    rate: SampleRate,
+    config: &dsp::Config,
+) -> Option<Vec<Output>> {
+    let kind = |(lead, _): &(Lead, &[f32])| SignalSpec {
+        kind: SignalKind::Ecg(*lead),
+        rate,
+    };
+    let signal = |(_, samples): &(Lead, &[f32])| SignalBlock {
+        samples: samples.to_vec(),
+        lead_off: false,
+    };
+    let layout = Layout::new(&leads.iter().map(kind).collect::<Vec<_>>()).ok()?;
+    let mut chain = Chain::new(&layout, config).ok()?;
+    let block = Block {
+        start: SampleIndex(0),
+        signals: leads.iter().map(signal).collect(),
+    };
+    let mut outputs = Vec::new();
+    chain.push(&block, &mut outputs);
+    chain.finish(&mut outputs);
+    Some(outputs)
 }
 
 /// Repeats the first and the last sample of a signal for so many frames.

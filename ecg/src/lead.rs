@@ -43,6 +43,31 @@ impl Lead {
         Lead::V6,
     ];
 
+    /// The eight leads that the other four follow from.
+    pub const INDEPENDENT: [Lead; 8] = [
+        Lead::I,
+        Lead::II,
+        Lead::V1,
+        Lead::V2,
+        Lead::V3,
+        Lead::V4,
+        Lead::V5,
+        Lead::V6,
+    ];
+
+    /// What of I and of II add up to this limb lead, by Einthoven and Goldberger; `None` for a lead of the chest.
+    pub fn of_i_and_ii(self) -> Option<(f64, f64)> {
+        match self {
+            Lead::I => Some((1.0, 0.0)),
+            Lead::II => Some((0.0, 1.0)),
+            Lead::III => Some((-1.0, 1.0)),
+            Lead::AVR => Some((-0.5, -0.5)),
+            Lead::AVL => Some((1.0, -0.5)),
+            Lead::AVF => Some((-0.5, 1.0)),
+            _ => None,
+        }
+    }
+
     /// The row of this lead in a `[12, sample]` array, `None` for [`Lead::Unstated`].
     pub fn row(self) -> Option<usize> {
         (self != Lead::Unstated).then_some(self as usize)
@@ -213,6 +238,19 @@ impl FromStr for SignalKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limb_leads_obey_goldberger() {
+        let weights = |lead: Lead| lead.of_i_and_ii().unwrap();
+        let sum = Lead::TWELVE[3..6].iter().fold((0.0, 0.0), |sum, lead| {
+            (sum.0 + weights(*lead).0, sum.1 + weights(*lead).1)
+        });
+        assert_eq!(sum, (0.0, 0.0));
+        for lead in Lead::TWELVE {
+            let follows = !Lead::INDEPENDENT.contains(&lead);
+            assert_eq!(lead.of_i_and_ii().is_some(), follows || lead < Lead::III);
+        }
+    }
 
     #[test]
     fn names_round_trip() {

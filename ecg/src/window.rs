@@ -43,6 +43,12 @@ impl Window {
         &self.samples[k * self.n_samples..(k + 1) * self.n_samples]
     }
 
+    /// The samples of `lead`, mV; `None` if it is not there.
+    pub fn of(&self, lead: Lead) -> Option<&[f32]> {
+        let k = self.leads.iter().position(|other| *other == lead)?;
+        Some(self.lead(k))
+    }
+
     /// The window of those of `leads` that are there, in their order, with what is known of them.
     #[must_use]
     pub fn only(&self, leads: &[Lead]) -> Self {

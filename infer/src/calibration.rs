@@ -23,14 +23,6 @@ const PRIOR_SECONDS: f64 = 3.0;
 const MAX_VIOLATION: f64 = 0.1;
 /// A recorded lead that runs against its reconstruction more than this, as Pearson's r, is taken to be reversed.
 const REVERSED_R: f64 = -0.5;
-/// The limb leads that follow from I and II, as sums of them.
-const LAWS: [(Lead, f64, f64); 4] = [
-    (Lead::III, -1.0, 1.0),
-    (Lead::AVR, -0.5, -0.5),
-    (Lead::AVL, 1.0, -0.5),
-    (Lead::AVF, -0.5, 1.0),
-];
-
 /// A correction for the missing leads of one patient.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,7 +108,8 @@ impl Calibration {
                 let why = twelve.withheld.unwrap_or(ecg::Withheld::TooFewLeads);
                 return Err(Unfit::Withheld(why));
             };
-            let missing: Vec<Lead> = independent()
+            let missing: Vec<Lead> = Lead::INDEPENDENT
+                .into_iter()
                 .filter(|lead| {
                     let row = lead.row().unwrap_or(0);
                     twelve.origin[row] == LeadOrigin::Reconstructed
@@ -124,7 +117,7 @@ impl Calibration {
                 .collect();
             let truth: Vec<&[f32]> = missing
                 .iter()
-                .map(|lead| place(window, *lead).ok_or(Unfit::Missing(*lead)))
+                .map(|lead| window.of(*lead).ok_or(Unfit::Missing(*lead)))
                 .collect::<Result<_, _>>()?;
             let given: Vec<&[f32]> = missing
                 .iter()
@@ -193,18 +186,6 @@ impl Calibration {
     }
 }
 
-/// The leads that the others follow from.
-fn independent() -> impl Iterator<Item = Lead> {
-    Lead::TWELVE
-        .into_iter()
-        .filter(|lead| LAWS.iter().all(|(follows, ..)| follows != lead))
-}
-
-fn place(window: &Window, lead: Lead) -> Option<&[f32]> {
-    let k = window.leads.iter().position(|other| *other == lead)?;
-    Some(window.lead(k))
-}
-
 /// The window of the leads that are named, `None` if one of them is not there.
 fn only_named(window: &Window, names: &[String]) -> Option<Window> {
     let leads: Vec<Lead> = names
@@ -238,13 +219,16 @@ fn features(given: &[&[f32]], seen: &Window, hz: f64) -> Vec<Vec<f32>> {
 fn check_laws(recording: &[Part<'_>]) -> Result<(), Unfit> {
     for (window, real) in recording {
         let part = |lead: Lead| {
-            let samples = place(window, lead).ok_or(Unfit::Missing(lead))?;
+            let samples = window.of(lead).ok_or(Unfit::Missing(lead))?;
             Ok::<_, Unfit>(&samples[real.clone()])
         };
         let (i, ii) = (part(Lead::I)?, part(Lead::II)?);
         let power = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
         let size = power(&mut i.iter().chain(ii).map(|mv| f64::from(*mv)));
-        for (lead, of_i, of_ii) in LAWS {
+        for lead in Lead::TWELVE {
+            let Some((of_i, of_ii)) = lead.of_i_and_ii() else {
+                continue;
+            };
             // A recording of the eight independent leads says nothing of the others.
             let Ok(samples) = part(lead) else { continue };
             let off = power(&mut samples.iter().zip(i).zip(ii).map(|((mv, i), ii)| {

@@ -136,8 +136,7 @@ impl Manifest {
                 format!("{:?}", form.output.leads),
             ));
         }
-        let dependent = [Lead::III, Lead::AVR, Lead::AVL, Lead::AVF];
-        if let Some(lead) = input.iter().find(|lead| dependent.contains(lead)) {
+        if let Some(lead) = input.iter().find(|lead| !Lead::INDEPENDENT.contains(lead)) {
             return Err(refuse(
                 "input.leads",
                 "none of III, aVR, aVL, aVF",

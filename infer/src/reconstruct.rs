@@ -24,15 +24,8 @@ const MIN_MV: f32 = 0.02;
 /// No heart makes more, mV: the electrode or the converter does.
 const MAX_MV: f32 = 20.0;
 
-/// The limb leads as sums of I and II: `lead = axis.0 * I + axis.1 * II`, in the order of rows.
-const AXES: [(f64, f64); 6] = [
-    (1.0, 0.0),
-    (0.0, 1.0),
-    (-1.0, 1.0),
-    (-0.5, -0.5),
-    (1.0, -0.5),
-    (-0.5, 1.0),
-];
+/// The limb leads are the first rows.
+const N_LIMB: usize = 6;
 const ROW_I: usize = 0;
 const ROW_II: usize = 1;
 
@@ -195,7 +188,7 @@ fn usable(window: &Window, twelve: &TwelveLead) -> [Option<Vec<bool>>; 12] {
         if spread(samples, &usable) < MIN_MV {
             usable.fill(false);
         }
-        if row < AXES.len() {
+        if row < N_LIMB {
             limbs
                 .iter_mut()
                 .zip(&usable)
@@ -310,7 +303,7 @@ fn complete(
         if twelve.origin[row] != LeadOrigin::Absent {
             continue;
         }
-        if row < AXES.len() {
+        if row < N_LIMB {
             // Two limb leads say all; a third from the model would contradict them.
             if limb_leads >= 2 {
                 continue;
@@ -326,7 +319,7 @@ fn complete(
             *half = factor * deviation;
         }
     }
-    let given: Vec<usize> = (0..AXES.len())
+    let given: Vec<usize> = (0..N_LIMB)
         .filter(|&row| twelve.origin[row] == LeadOrigin::Absent)
         .collect();
     complete_limb_leads(twelve, LeadOrigin::Reconstructed);
@@ -346,7 +339,8 @@ fn band_of_combination(twelve: &mut TwelveLead, row: usize) {
     let n = twelve.n_bands;
     for k in 0..n {
         let of = |axis: f64, row: usize| axis * f64::from(twelve.bands[row * n + k]);
-        let half = of(AXES[row].0, ROW_I).hypot(of(AXES[row].1, ROW_II));
+        let (of_i, of_ii) = axis(row);
+        let half = of(of_i, ROW_I).hypot(of(of_ii, ROW_II));
         #[expect(clippy::cast_possible_truncation, reason = "as precise as samples")]
         {
             twelve.bands[row * n + k] = half as f32;
@@ -380,22 +374,27 @@ fn complete_limb_leads(twelve: &mut TwelveLead, origin: LeadOrigin) {
             put_combination(twelve, row, origin, (a, b));
         }
     }
-    for row in ROW_II + 1..AXES.len() {
+    for row in ROW_II + 1..N_LIMB {
         if twelve.origin[row] == LeadOrigin::Absent {
             put_combination(twelve, row, origin, (ROW_I, ROW_II));
         }
     }
 }
 
+/// The limb lead of a row as a sum of I and II.
+fn axis(row: usize) -> (f64, f64) {
+    Lead::TWELVE[row].of_i_and_ii().unwrap_or_default()
+}
+
 fn present_limb_leads(twelve: &TwelveLead) -> Vec<usize> {
-    (0..AXES.len())
+    (0..N_LIMB)
         .filter(|&row| twelve.origin[row] != LeadOrigin::Absent)
         .collect()
 }
 
 /// Computes a limb lead from two others. No two of the six are parallel, so any two do.
 fn put_combination(twelve: &mut TwelveLead, row: usize, origin: LeadOrigin, from: (usize, usize)) {
-    let ((a1, a2), (b1, b2), (t1, t2)) = (AXES[from.0], AXES[from.1], AXES[row]);
+    let ((a1, a2), (b1, b2), (t1, t2)) = (axis(from.0), axis(from.1), axis(row));
     let determinant = a1 * b2 - a2 * b1;
     let of_a = (t1 * b2 - t2 * b1) / determinant;
     let of_b = (t2 * a1 - t1 * a2) / determinant;

@@ -360,7 +360,7 @@ proptest! {
     ) {
         let rows = [a, (a + step) % 6];
         let truth = |row: usize, k: usize| {
-            (AXES[row].0 * f64::from(i[k]) + AXES[row].1 * f64::from(ii[k])) as f32
+            (axis(row).0 * f64::from(i[k]) + axis(row).1 * f64::from(ii[k])) as f32
         };
         let samples = rows.iter().flat_map(|&row| (0..20).map(move |k| truth(row, k)));
         let twelve = derive(&window(&rows.map(|row| Lead::TWELVE[row]), samples.collect())).unwrap();

@@ -21,6 +21,7 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ecg::{Lead, TwelveLead, Window};
 use infer::{Calibration, Reconstructor};
@@ -130,29 +131,20 @@ pub fn run(
         options,
         linear: Moments::shipped().map(&options.observed),
     };
-    let done = std::sync::atomic::AtomicUsize::new(0);
-    let paths: Vec<_> = entries.iter().map(|entry| entry.path.clone()).collect();
-    let entry_of: BTreeMap<&Path, &Entry> = entries
-        .iter()
-        .map(|entry| (entry.path.as_path(), entry))
-        .collect();
-    let scores = super::score_all(&paths, |path| {
-        let entry = entry_of[path];
+    let done = AtomicUsize::new(0);
+    let scores = super::on_all_cores(&entries, |entry| {
         let others = entry.patient.as_deref().and_then(|id| by_patient.get(id));
         let other = others.and_then(|others| reference_of(entry, others));
         let score = job.score(entry, other);
-        let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        progress(done, paths.len());
-        score.map(|windows| (entry.name.clone(), windows))
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, entries.len());
+        score
     });
     let mut report = Report::new(options);
-    for (name, score) in scores {
+    for (entry, score) in entries.iter().zip(scores) {
+        let record = entry.name.clone();
         match score {
-            Ok((record, windows)) => report.records.push(RecordScore { record, windows }),
-            Err(reason) => report.excluded.push(Excluded {
-                record: name,
-                reason,
-            }),
+            Ok(windows) => report.records.push(RecordScore { record, windows }),
+            Err(reason) => report.excluded.push(Excluded { record, reason }),
         }
     }
     Ok(report)
@@ -277,7 +269,8 @@ impl Job<'_> {
             if self.options.observed.contains(lead) {
                 continue;
             }
-            let truth = &cut.window.lead(k)[cut.real.clone()];
+            let whole = cut.window.lead(k);
+            let truth = &whole[cut.real.clone()];
             let flat = truth.iter().fold((f32::MAX, f32::MIN), |(low, high), mv| {
                 (low.min(*mv), high.max(*mv))
             });
@@ -288,9 +281,7 @@ impl Job<'_> {
             let band = twelve.and_then(|twelve| twelve.band(*lead).map(|band| (twelve, band)));
             let covered = band.map(|(twelve, band)| {
                 let step = twelve.n_samples / band.len().max(1);
-                let within = |k: &usize| {
-                    (found[*k] - cut.window.lead(lead_row(cut, *lead))[*k]).abs() <= band[*k / step]
-                };
+                let within = |k: &usize| (found[*k] - whole[*k]).abs() <= band[*k / step];
                 let inside = cut.real.clone().filter(within).count();
                 inside as f64 / cut.real.len() as f64
             });
@@ -312,11 +303,6 @@ impl Job<'_> {
 /// The leads that are there.
 fn of(twelve: &TwelveLead) -> impl Fn(Lead) -> Option<Vec<f32>> {
     |lead| twelve.lead(lead).map(<[f32]>::to_vec)
-}
-
-fn lead_row(cut: &Cut, lead: Lead) -> usize {
-    let there = |other: &Lead| *other == lead;
-    cut.window.leads.iter().position(there).unwrap_or(0)
 }
 
 /// What was recorded of each window.

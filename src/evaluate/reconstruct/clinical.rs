@@ -1,10 +1,9 @@
 //! What a clinician would read of twelve leads, by the service's own chain: recorded and reconstructed.
 
-use dsp::{Chain, Output};
-use ecg::{
-    Block, Layout, Lead, Levels, SampleIndex, SignalBlock, SignalKind, SignalSpec, TwelveLead,
-    Values, Window,
-};
+use dsp::Output;
+use ecg::{Lead, Levels, TwelveLead, Values, Window};
+
+use crate::windows::analyse;
 
 /// Medians over the beats of a window.
 #[derive(Debug, Clone, Default)]
@@ -18,12 +17,11 @@ impl Readings {
         if twelve.trust.is_none() {
             return Self::default();
         }
-        let recorded = |lead: Lead| {
-            let place = window.leads.iter().position(|other| *other == lead)?;
-            Some(window.lead(place))
-        };
-        let both =
-            read(window, recorded, config).zip(read(window, |lead| twelve.lead(lead), config));
+        let both = read(window, |lead| window.of(lead), config).zip(read(
+            window,
+            |lead| twelve.lead(lead),
+            config,
+        ));
         Self { both }
     }
 
@@ -41,23 +39,11 @@ fn read<'a>(
     lead: impl Fn(Lead) -> Option<&'a [f32]>,
     config: &dsp::Config,
 ) -> Option<Values> {
-    let mut specs = Vec::new();
-    let mut signals = Vec::new();
-    for name in Lead::TWELVE {
-        specs.push(SignalSpec {
-            kind: SignalKind::Ecg(name),
-            rate: window.rate,
-        });
-        signals.push(SignalBlock {
-            samples: lead(name)?.to_vec(),
-            lead_off: false,
-        });
-    }
-    let mut chain = Chain::new(&Layout::new(&specs).ok()?, config).ok()?;
-    let mut outputs = Vec::new();
-    let start = SampleIndex(0);
-    chain.push(&Block { start, signals }, &mut outputs);
-    chain.finish(&mut outputs);
+    let leads: Vec<(Lead, &[f32])> = Lead::TWELVE
+        .into_iter()
+        .map(|name| Some((name, lead(name)?)))
+        .collect::<Option<_>>()?;
+    let outputs = analyse(&leads, window.rate, config)?;
     outputs.into_iter().rev().find_map(|output| match output {
         Output::Complex(measurement) => Some(measurement.median),
         _ => None,

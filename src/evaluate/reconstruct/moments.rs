@@ -9,16 +9,7 @@ use std::ops::Range;
 use ecg::{Lead, Window};
 
 /// The leads whose moments are kept: the other four follow from I and II.
-const LEADS: [Lead; 8] = [
-    Lead::I,
-    Lead::II,
-    Lead::V1,
-    Lead::V2,
-    Lead::V3,
-    Lead::V4,
-    Lead::V5,
-    Lead::V6,
-];
+const LEADS: [Lead; 8] = Lead::INDEPENDENT;
 
 /// The share of the mean power that is added to the diagonal, so that leads that say the same can be solved for.
 const RIDGE: f64 = 1e-6;
@@ -63,10 +54,7 @@ impl Moments {
     pub fn of(windows: &[(&Window, Range<usize>)]) -> Self {
         let mut moments = [[0.0; 8]; 8];
         for (window, real) in windows {
-            let row = |lead: Lead| {
-                let place = window.leads.iter().position(|other| *other == lead)?;
-                Some(&window.lead(place)[real.clone()])
-            };
+            let row = |lead: Lead| Some(&window.of(lead)?[real.clone()]);
             let rows = LEADS.map(row);
             for (a, sums) in rows.iter().zip(&mut moments) {
                 for (b, sum) in rows.iter().zip(sums) {
@@ -109,34 +97,27 @@ impl Moments {
 impl Linear {
     /// A lead as the map has it of a window of the observed leads, mV; `None` where one of them is not there.
     pub fn lead(&self, window: &Window, lead: Lead) -> Option<Vec<f32>> {
-        let of = |lead: Lead| self.one_of_eight(window, lead);
-        let sum = |a: f64, b: f64| -> Option<Vec<f32>> {
-            let (i, ii) = (of(Lead::I)?, of(Lead::II)?);
-            #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
-            let both = i
-                .iter()
-                .zip(&ii)
-                .map(|(i, ii)| (a * f64::from(*i) + b * f64::from(*ii)) as f32);
-            Some(both.collect())
+        let (Some((a, b)), false) = (lead.of_i_and_ii(), LEADS.contains(&lead)) else {
+            return self.one_of_eight(window, lead);
         };
-        match lead {
-            Lead::III => sum(-1.0, 1.0),
-            Lead::AVR => sum(-0.5, -0.5),
-            Lead::AVL => sum(1.0, -0.5),
-            Lead::AVF => sum(-0.5, 1.0),
-            other => of(other),
-        }
+        let of = |lead: Lead| self.one_of_eight(window, lead);
+        let (i, ii) = (of(Lead::I)?, of(Lead::II)?);
+        #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
+        let both = i
+            .iter()
+            .zip(&ii)
+            .map(|(i, ii)| (a * f64::from(*i) + b * f64::from(*ii)) as f32);
+        Some(both.collect())
     }
 
     fn one_of_eight(&self, window: &Window, lead: Lead) -> Option<Vec<f32>> {
-        let place = |lead: Lead| window.leads.iter().position(|other| *other == lead);
-        if let Some(measured) = place(lead) {
-            return Some(window.lead(measured).to_vec());
+        if let Some(measured) = window.of(lead) {
+            return Some(measured.to_vec());
         }
         let weights = &self.weights[LEADS.iter().position(|other| *other == lead)?];
         let mut sum = vec![0.0f64; window.n_samples];
         for (weight, observed) in weights.iter().zip(&self.observed) {
-            for (sum, mv) in sum.iter_mut().zip(window.lead(place(*observed)?)) {
+            for (sum, mv) in sum.iter_mut().zip(window.of(*observed)?) {
                 *sum += weight * f64::from(*mv);
             }
         }

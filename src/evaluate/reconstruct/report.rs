@@ -128,9 +128,7 @@ impl Report {
                 (of(&recorded.intervals)? - of(&found.intervals)?).abs(),
             ))
         };
-        let mut differences: Vec<f64> = self.windows().filter_map(both).collect();
-        differences.sort_by(f64::total_cmp);
-        differences.get(differences.len() / 2).copied()
+        median(self.windows().filter_map(both))
     }
 
     /// How well the trust score tells the worst tenth of windows by an `error` of their leads.
@@ -236,9 +234,7 @@ impl Report {
 
     /// Median time of a window, ms.
     fn ms_per_window(&self) -> Option<f64> {
-        let mut times: Vec<f64> = self.windows().map(|window| window.seconds * 1e3).collect();
-        times.sort_by(f64::total_cmp);
-        times.get(times.len() / 2).copied()
+        median(self.windows().map(|window| window.seconds * 1e3))
     }
 }
 
@@ -270,6 +266,13 @@ fn record_json(record: &RecordScore) -> Value {
         "trust": trust,
         "novelty": mean(windows.iter().map(|w| Some(f64::from(w.trust?.novelty)))),
     })
+}
+
+/// The middle value, the upper of two; `None` of none.
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 /// Slope of the least-squares line through pairs of value and error; `None` for fewer than three.
