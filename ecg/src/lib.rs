@@ -23,6 +23,7 @@ mod block;
 mod device;
 mod error;
 mod facts;
+mod finding;
 mod lead;
 pub mod simulate;
 mod time;
@@ -36,6 +37,7 @@ pub use facts::{
     Beat, BeatClass, Intervals, Levels, Measurement, Pulse, Quality, QualityReason, Rate,
     RateSource, Trend, Values, Wave,
 };
+pub use finding::{Attribution, Evidence, Finding, Label, Limit, Prototype, Source, Value};
 pub use lead::{Lead, LeadOrigin, SignalKind, Wavelength};
 pub use time::{Anchor, SampleCount, SampleIndex, SampleRate, Utc};
 pub use window::{ModelRef, Strip, StripSignal, Trust, TwelveLead, Unusable, Window, Withheld};

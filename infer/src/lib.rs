@@ -27,6 +27,7 @@
 //! ```
 
 mod calibration;
+mod context;
 mod error;
 mod library;
 mod manifest;
@@ -37,6 +38,7 @@ mod reconstruct;
 mod tensor;
 
 pub use calibration::{Calibration, Part, Unfit};
+pub use context::Context;
 pub use error::Error;
 pub use library::Library;
 pub use manifest::{Kind, LeadSet, Manifest, WindowShape};
