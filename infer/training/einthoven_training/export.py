@@ -35,24 +35,21 @@ def write(
     x = torch.zeros(1, 2 * N_LEADS, N_SAMPLES)
     x[:, [1, 2, 6]] = torch.randn(1, 3, N_SAMPLES)
     x[:, [N_LEADS + 1, N_LEADS + 2, N_LEADS + 6]] = 1.0
-    torch.onnx.export(
-        shipped,
-        (x,),
-        path,
-        input_names=["measured"],
-        output_names=["leads", "deviations", "score"],
-        opset_version=17,
-        dynamo=False,
-    )
-    model = onnx.load(path)
-    onnx.checker.check_model(model)
-    model.producer_name = "einthoven-training"
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    write_onnx(shipped, x, path, ["measured"], ["leads", "deviations", "score"])
     write_manifest(path, sets, training_data)
     write_moments(train, folder / "moments.csv")
     if golden:
         write_golden(path, golden)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+def write_onnx(module: torch.nn.Module, x: torch.Tensor, path: Path, inputs: list[str], outputs: list[str]) -> None:
+    """Write a network as ONNX, the same bytes for the same weights."""
+    torch.onnx.export(module, (x,), path, input_names=inputs, output_names=outputs, opset_version=17, dynamo=False)
+    model = onnx.load(path)
+    onnx.checker.check_model(model)
+    model.producer_name = "einthoven-training"
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def write_manifest(path: Path, sets: dict[tuple[str, ...], dict], training_data: str) -> None:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from einthoven_training import augment, data, export, figures
 from einthoven_training.leads import twelve
 from einthoven_training.model import N_LEADS, STRIDE, Network, Output, cost
+from einthoven_training.optimise import follow, optimizer_of
 
 BATCH = 32
 RATE = 3e-3
@@ -107,12 +108,7 @@ class Trainer:
         self.train, self.validation, self.epochs = train, validation, epochs
         self.network = Network()
         self.averaged = copy.deepcopy(self.network)
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}],
-            lr=RATE,
-        )
+        self.optimizer = optimizer_of(self.network, RATE, DECAY)
         self.n_batches = len(train) // BATCH
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, RATE, total_steps=epochs * self.n_batches, pct_start=WARM_UP
@@ -182,19 +178,8 @@ class Trainer:
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
-        self.average()
+        follow(self.averaged, self.network, AVERAGE, self.step)
         return float(loss), float(r_loss)
-
-    @torch.no_grad()
-    def average(self) -> None:
-        """Let the averaged weights follow, faster at first."""
-        keep = min(AVERAGE, (1 + self.step) / (10 + self.step))
-        pairs = zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True)
-        for slow, fast in pairs:
-            if slow.dtype.is_floating_point:
-                slow.mul_(keep).add_(fast, alpha=1 - keep)
-            else:
-                slow.copy_(fast)
 
     def look(self) -> dict:
         """Score the averaged weights on validation; keep them if they are the best so far."""
