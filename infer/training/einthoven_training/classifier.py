@@ -19,7 +19,7 @@ N_LEADS = 12
 RATE_HZ = 100.0
 N_SAMPLES = 960
 N_EMBEDDING = 64
-WIDTHS = (32, 48, 96, 144)
+WIDTHS = (32, 32, 64, 128)
 WINDOW_RATE_HZ = 250.0
 # The length of the resampling filter in samples of the window each way, and its corner.
 REACH = 30

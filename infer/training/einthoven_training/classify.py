@@ -1,13 +1,11 @@
 """Train the classifier of twelve leads: one command from recordings to what ships.
 
-    python -m einthoven_training.classify --ptbxl DIR --zscored DIR --unlabelled DIR --out infer/models
+    python -m einthoven_training.classify --ptbxl DIR --zscored DIR --out infer/models
 
 PTB-XL, whole or part, is split by its folds, which keep patients apart: 9 (or `--test-fold`) is only ever scored. The
-rest is cut by patient into parts. Teachers are trained on all parts but one, so that each recording has an opinion of
-a teacher that never saw it, and the unlabelled ones those of all. Students learn from labels and opinions: one without
-each part, by whose answers on that part probabilities are calibrated; then, on everything, the one that ships. A run
-is a function of its arguments; each network is kept in `--work`, and a run that was stopped goes on with the first
-that is missing.
+rest is cut by patient into parts. One network is trained without each part, and by their answers on the parts that they
+never saw probabilities are calibrated and limits set; one, which ships, is trained on everything. A run is a function
+of its arguments; each network is kept in `--work`, and a run that was stopped goes on with the first that is missing.
 """
 
 import argparse
@@ -51,10 +49,9 @@ P_TURNED = 0.5
 P_LEAD_LOST = 0.08
 MIXUP = 0.3
 N_PARTS = 5
-# How much the label of a recording counts beside what teachers who never saw it think.
-LABEL = 0.5
 FEWER = ("II", "V1", "V5")
 MAIN = view_of(COMPLETED[0])
+ALONE = f"{view_of(FEWER)} alone"
 # The penalty of the linear map on random features.
 RIDGE = 100.0
 
@@ -97,11 +94,11 @@ def piece_of(
 class Training:
     """A network that is being trained on recordings."""
 
-    def __init__(self, recordings: Recordings, targets: np.ndarray, recipe: Recipe, seed: int):
+    def __init__(self, recordings: Recordings, recipe: Recipe, seed: int):
         torch.manual_seed(seed)
         self.random = torch.Generator().manual_seed(seed)
         self.rng = np.random.default_rng(seed)
-        self.recordings, self.targets, self.recipe = recordings, targets, recipe
+        self.recordings, self.recipe = recordings, recipe
         self.network = Classifier(len(CLASSES), len(recipe.leads or TWELVE), recipe.widths)
         self.averaged = copy.deepcopy(self.network)
         self.optimizer = optimizer_of(self.network, recipe.rate, DECAY)
@@ -140,7 +137,7 @@ class Training:
         )
         if self.recipe.leads:
             x = x[:, self.recipe.leads]
-        y = torch.from_numpy(self.targets[chosen])
+        y = torch.from_numpy(own.classes[chosen])
         share = float(self.rng.beta(MIXUP, MIXUP))
         other = torch.from_numpy(self.rng.permutation(len(chosen)))
         x, y = share * x + (1 - share) * x[other], share * y + (1 - share) * y[other]
@@ -165,8 +162,7 @@ def answers(network: Classifier, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return tuple(torch.cat(part).numpy() for part in zip(*parts, strict=True))
 
 
-TEACHERS = {"a": Recipe(40)}
-STUDENT = Recipe(32)
+RECIPE = Recipe(40)
 
 
 class Run:
@@ -178,7 +174,6 @@ class Run:
         labelled = everything.labelled
         self.test = np.flatnonzero(labelled & (everything.fold == test_fold))
         self.train = np.flatnonzero(labelled & (everything.fold != test_fold))
-        self.others = np.flatnonzero(~labelled & (everything.fold != test_fold))
         shared = set(everything.patient[self.train]) & set(everything.patient[self.test])
         if shared:
             raise SystemExit(f"patients in training and in what it is judged by: {sorted(shared)[:5]}")
@@ -186,7 +181,7 @@ class Run:
         parts = np.random.default_rng(1903).permutation(len(patients)) % N_PARTS
         self.part = parts[np.searchsorted(patients, everything.patient[self.train])]
 
-    def network(self, name: str, rows: np.ndarray, targets: np.ndarray, recipe: Recipe) -> Classifier:
+    def network(self, name: str, rows: np.ndarray, recipe: Recipe) -> Classifier:
         """Train the network of that name, or take it from where it is kept."""
         path = self.work / f"{name}.pt"
         network = Classifier(len(CLASSES), len(recipe.leads or TWELVE), recipe.widths).eval()
@@ -196,7 +191,7 @@ class Run:
         started = time.monotonic()
         kind, _, part = name.partition("-")
         seed = 100_000 * self.seed + 10 * (zlib.crc32(kind.encode()) % 1000) + int(part or N_PARTS)
-        network = Training(self.all.where(rows), targets, recipe, seed).run(name)
+        network = Training(self.all.where(rows), recipe, seed).run(name)
         torch.save(network.state_dict(), path)
         said = {"network": name, "recordings": len(rows), "seconds": round(time.monotonic() - started)}
         for view in (MEASURED, MAIN):
@@ -214,37 +209,20 @@ class Run:
         x = self.prepared[view][rows]
         return answers(network, x[:, leads] if leads else x)
 
-    def opinions(self) -> np.ndarray:
-        """Train the teachers; what those who never saw a recording think of it, both forms together: [recording, 5]."""
-        said = np.zeros((len(self.all), len(CLASSES)), dtype=np.float32)
-        for name, recipe in TEACHERS.items():
-            for part in range(N_PARTS):
-                rows, out = self.train[self.part != part], self.train[self.part == part]
-                teacher = self.network(f"{name}-{part}", rows, self.all.classes[rows], recipe)
-                for view in (MEASURED, MAIN):
-                    share = 1 / (2 * len(TEACHERS))
-                    said[out] += share * judge.sigmoid(self.answers(teacher, view, out)[0])
-                    others = judge.sigmoid(self.answers(teacher, view, self.others)[0])
-                    said[self.others] += share / N_PARTS * others
-        return said
-
-    def students(self, targets: np.ndarray) -> tuple[Classifier, dict[str, np.ndarray]]:
-        """Train the students; the one that ships, and by form what the others say of recordings that they never saw."""
+    def networks(self) -> tuple[Classifier, dict[str, np.ndarray]]:
+        """Train the network that ships, and those of the parts; by form what these say of recordings they never saw."""
         said = {view: np.zeros((len(self.all), len(CLASSES)), dtype=np.float32) for view in (MEASURED, MAIN)}
         for part in range(N_PARTS):
-            rows = np.concatenate([self.train[self.part != part], self.others])
             out = self.train[self.part == part]
-            student = self.network(f"student-{part}", rows, targets[rows], STUDENT)
+            network = self.network(f"s-{part}", self.train[self.part != part], RECIPE)
             for view, logits in said.items():
-                logits[out] = self.answers(student, view, out)[0]
-        rows = np.concatenate([self.train, self.others])
-        return self.network("student", rows, targets[rows], STUDENT), said
+                logits[out] = self.answers(network, view, out)[0]
+        return self.network("s", self.train, RECIPE), said
 
     def fewer(self) -> np.ndarray:
         """Train the same network on a few leads alone: its logits of the test recordings."""
         leads = tuple(TWELVE.index(lead) for lead in FEWER)
-        recipe = replace(STUDENT, leads=leads, p_measured=1.0)
-        network = self.network("fewer", self.train, self.all.classes[self.train], recipe)
+        network = self.network("fewer", self.train, replace(RECIPE, leads=leads, p_measured=1.0))
         return self.answers(network, MEASURED, self.test, leads)[0]
 
     def random(self) -> np.ndarray:
@@ -279,12 +257,12 @@ def evidence(run: Run, said: dict[str, np.ndarray]) -> list[ship.Label]:
     return out
 
 
-def prototypes(run: Run, student: Classifier, labels: list[ship.Label]) -> list[ship.Prototype]:
+def prototypes(run: Run, network: Classifier, labels: list[ship.Label]) -> list[ship.Prototype]:
     """Choose training recordings that stand for each class, of those that are classified right.
 
     Where there are enough, they are recordings whose leads have their sizes.
     """
-    logits, embeddings = run.answers(student, MEASURED, run.train)
+    logits, embeddings = run.answers(network, MEASURED, run.train)
     p = judge.calibrated(logits, [label.calibration for label in labels])
     truth = run.all.classes[run.train]
     right = ((p >= [label.threshold for label in labels]) == (truth > 0)).all(axis=1)
@@ -305,16 +283,18 @@ def prototypes(run: Run, student: Classifier, labels: list[ship.Label]) -> list[
     ]
 
 
-def report(run: Run, said: dict[str, np.ndarray], student: Classifier, labels: list[ship.Label]) -> dict:
+def report(run: Run, said: dict[str, np.ndarray], network: Classifier, labels: list[ship.Label]) -> dict:
     """Score what is held out; print it, and give it for the card."""
     truth, patient = run.all.classes[run.test], run.all.patient[run.test]
-    scores = {view: run.answers(student, view, run.test)[0] for view in run.all.views}
-    scores |= {f"{'+'.join(FEWER)} alone": run.fewer(), "random network": run.random()}
+    scores = {view: run.answers(network, view, run.test)[0] for view in run.all.views}
+    scores |= {ALONE: run.fewer(), "random network": run.random()}
     figures: dict = {"recordings": len(run.test), "patients": len(set(patient.tolist()))}
     figures["with class"] = truth.sum(axis=0).astype(int).tolist()
     for name, logits in scores.items():
         low, high = judge.intervals(truth, logits, patient)
         figures[name] = {"auc": judge.aucs(truth, logits).tolist(), "low": low.tolist(), "high": high.tolist()}
+    figures["measured above completed"] = judge.difference(truth, scores[MEASURED], scores[MAIN], patient)
+    figures["completed above alone"] = judge.difference(truth, scores[MAIN], scores[ALONE], patient)
     for view in (MEASURED, MAIN):
         fits = [label.calibration if view == MEASURED else label.calibration_reconstructed for label in labels]
         p = judge.calibrated(scores[view], fits)
@@ -354,8 +334,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ptbxl", type=Path, required=True, help="PTB-XL, or a part of it")
     parser.add_argument("--zscored", type=Path, help="PTB-XL at 100 Hz, every lead scaled by itself")
-    parser.add_argument("--unlabelled", type=Path, action="append", default=[], help="more recordings")
-    parser.add_argument("--raw", type=Path, action="append", default=[], help="more, whose gains are to be ignored")
     parser.add_argument(
         "--out", type=Path, required=True, help="where model and manifest go; vae-12 is taken from there"
     )
@@ -379,29 +357,21 @@ def main() -> None:
             arguments.einthoven,
             arguments.ptbxl,
             arguments.zscored,
-            arguments.unlabelled,
-            arguments.raw,
             arguments.out / "vae-12.onnx",
             arguments.test_fold,
         )
         everything.write(cache)
     run = Run(everything, arguments.work, arguments.seed, arguments.test_fold)
     macs, parameters = cost(Classifier(len(CLASSES)), torch.zeros(1, N_LEADS, N_SAMPLES))
-    print(f"training {len(run.train)}, unlabelled {len(run.others)}, test {len(run.test)}")
+    print(f"training {len(run.train)}, test {len(run.test)}")
     print(f"{parameters / 1e6:.2f} M parameters, {macs / 1e6:.1f} M MAC a window", flush=True)
-    opinions = run.opinions()
-    targets = np.where(
-        everything.labelled[:, None], LABEL * everything.classes + (1 - LABEL) * opinions, opinions
-    ).astype(np.float32)
-    student, said = run.students(targets)
+    network, said = run.networks()
     labels = evidence(run, said)
-    figures = report(run, said, student, labels)
+    figures = report(run, said, network, labels)
     (arguments.work / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    sources, counts = np.unique(
-        [name.split("/")[0] for name in everything.name[np.concatenate([run.train, run.others])]], return_counts=True
-    )
+    sources, counts = np.unique([name.split("/")[0] for name in everything.name[run.train]], return_counts=True)
     described = ", ".join(f"{name} ({n} recordings)" for name, n in zip(sources, counts, strict=True))
-    ship.write(student, labels, prototypes(run, student, labels), described, arguments.out, arguments.golden)
+    ship.write(network, labels, prototypes(run, network, labels), described, arguments.out, arguments.golden)
 
 
 if __name__ == "__main__":

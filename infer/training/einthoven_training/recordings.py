@@ -1,4 +1,4 @@
-"""Recordings with diagnoses, and without, in every form in which the service may show them to a classifier.
+"""Recordings with diagnoses, in every form in which the service may show them to a classifier.
 
 A recording is twelve leads in mV at 250 Hz, one window as `einthoven windows` cuts it. `measured` is what was recorded;
 a completed form is what the model of twelve leads makes of fewer. Nothing is left out for its quality: what is labelled
@@ -25,8 +25,6 @@ CLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 COMPLETED = (("II", "V1", "V5"), ("I", "II", "V1", "V5"), ("I", "II"))
 MEASURED = "measured"
 TINY = 1e-6
-# adu per mV for recordings without a true gain.
-RAW_GAIN = 1000.0
 
 
 def view_of(observed: tuple[str, ...]) -> str:
@@ -40,7 +38,7 @@ class Recordings:
 
     # By form: [recording, 12, 2560], mV.
     views: dict[str, np.ndarray]
-    # 1 for each class it has, [recording, 5]; all zero and `labelled` false where nobody said.
+    # 1 for each class it has, [recording, 5]; where it has none of them `labelled` is false, and it is not used.
     classes: np.ndarray
     labelled: np.ndarray
     # The first sample that was recorded, and the one after the last: [recording, 2].
@@ -134,15 +132,7 @@ def zscored(einthoven: Path, folder: Path, scaled: np.ndarray) -> Recordings:
     return out
 
 
-def unlabelled(einthoven: Path, folder: Path, gain: float | None = None) -> Recordings:
-    """Read a folder of recordings that nobody labelled, in a form that can be learnt from."""
-    rows = cut(einthoven, folder, folder.name, gain)
-    return recordings(rows, folder.name, None, np.char.decode(rows["patient"]), np.zeros(len(rows)))
-
-
-def recordings(
-    rows: np.ndarray, source: str, classes: np.ndarray | None, patient: np.ndarray, fold: np.ndarray
-) -> Recordings:
+def recordings(rows: np.ndarray, source: str, classes: np.ndarray, patient: np.ndarray, fold: np.ndarray) -> Recordings:
     """Make recordings of the array that `einthoven windows` writes."""
     samples = np.nan_to_num(rows["samples"]).astype(np.float32)
     names = np.array([f"{source}/{name.split('/')[-1]}" for name in np.char.decode(rows["record"])])
@@ -150,8 +140,8 @@ def recordings(
     lawful = off.std(axis=1) < 0.1 * samples[:, :3].std(axis=2).max(axis=1)
     return Recordings(
         views={MEASURED: samples.astype(np.float16)},
-        classes=np.zeros((len(rows), len(CLASSES)), np.float32) if classes is None else classes,
-        labelled=np.full(len(rows), False) if classes is None else classes.sum(axis=1) > 0,
+        classes=classes,
+        labelled=classes.sum(axis=1) > 0,
         real=np.stack([rows["first"], rows["last"]], axis=1).astype(np.int64),
         lawful=lawful,
         patient=np.where(np.isin(patient, ("", f"{source}/")), names, patient),
@@ -183,19 +173,15 @@ def load(
     einthoven: Path,
     folder: Path,
     own_zscored: Path | None,
-    others: list[Path],
-    raw: list[Path],
     model: Path,
     test_fold: int,
 ) -> Recordings:
-    """Read and complete everything; of `raw` recordings the gains are to be ignored."""
+    """Read and complete everything."""
     first = ptbxl(einthoven, folder)
     parts = [first]
     if own_zscored:
         scaled = first.views[MEASURED][first.fold != test_fold][:, ROWS].astype(np.float32)
         parts.append(zscored(einthoven, own_zscored, scaled))
-    parts += [unlabelled(einthoven, other) for other in others]
-    parts += [unlabelled(einthoven, other, RAW_GAIN) for other in raw]
     everything = Recordings.join(parts)
     complete(everything, model)
     return everything
