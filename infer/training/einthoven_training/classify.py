@@ -338,7 +338,7 @@ def main() -> None:
         "--out", type=Path, required=True, help="where model and manifest go; vae-12 is taken from there"
     )
     parser.add_argument(
-        "--work", type=Path, default=Path("training-classify"), help="recordings, networks, log, figures"
+        "--work", type=Path, default=Path("training/classify"), help="recordings, networks, log, figures"
     )
     parser.add_argument("--einthoven", type=Path, default=Path("target/release/einthoven"))
     parser.add_argument("--golden", type=Path, help="where the parity fixture goes")
