@@ -41,7 +41,7 @@ pub use calibration::{Calibration, Part, Unfit};
 pub use context::Context;
 pub use error::Error;
 pub use library::Library;
-pub use manifest::{Kind, LeadSet, Manifest, WindowShape};
+pub use manifest::{Kind, LeadSet, Manifest, Reconstruction, WindowShape};
 pub use numbers::{pearson, solve};
 pub use pool::{Job, Outcome, Pool, Task};
 pub use reconstruct::{Reconstructor, derive};

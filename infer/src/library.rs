@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::manifest::{Manifest, WindowShape};
+use ecg::ModelRef;
+
+use crate::manifest::{Manifest, Reconstruction, WindowShape};
 use crate::model::Plan;
 use crate::{Error, Kind};
 
@@ -22,17 +24,19 @@ const SHIPPED: [(&str, &str, &[u8]); 1] = [(
     include_bytes!("../models/vae-12.onnx"),
 )];
 
-/// A model and what its manifest says about it.
+/// A model that gives leads, and what its manifest says about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
-    pub(crate) manifest: Manifest,
+    pub(crate) about: ModelRef,
+    pub(crate) form: Reconstruction,
     pub(crate) plan: Plan,
 }
 
 /// Models that take the same windows.
 #[derive(Debug, Clone, Default)]
 pub struct Library {
-    models: Vec<Model>,
+    manifests: Vec<Manifest>,
+    reconstructing: Vec<Model>,
 }
 
 impl Library {
@@ -99,31 +103,20 @@ impl Library {
 
     /// The manifests, in the order of loading.
     pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
-        self.models.iter().map(|model| &model.manifest)
+        self.manifests.iter()
     }
 
     /// The windows that every model here takes; `None` without models.
     pub fn window(&self) -> Option<WindowShape> {
-        self.models.first().map(|model| model.manifest.window)
+        self.reconstructing.first().map(|model| model.form.window)
     }
 
     pub(crate) fn reconstructing(&self) -> impl Iterator<Item = &Model> {
-        self.models
-            .iter()
-            .filter(|model| model.manifest.kind == Kind::Reconstruct)
+        self.reconstructing.iter()
     }
 
     /// Adds a model; `file` names its manifest in errors.
     pub(crate) fn add(&mut self, file: &str, manifest: Manifest, onnx: &[u8]) -> Result<(), Error> {
-        let describe = |window: WindowShape| format!("{} at {}", window.n_samples, window.rate);
-        if let Some(window) = self.window().filter(|window| *window != manifest.window) {
-            return Err(Error::Manifest {
-                file: file.to_owned(),
-                field: "window",
-                expected: format!("{} as in the other models", describe(window)),
-                found: describe(manifest.window),
-            });
-        }
         if self
             .manifests()
             .any(|other| other.model.name == manifest.model.name)
@@ -135,9 +128,32 @@ impl Library {
                 found: format!("{} a second time", manifest.model.name),
             });
         }
-        let plan = Plan::build(&manifest, onnx)?;
-        self.models.push(Model { manifest, plan });
+        match &manifest.kind {
+            Kind::Reconstruct(form) => {
+                self.check_window(file, form.window)?;
+                self.reconstructing.push(Model {
+                    about: manifest.model.clone(),
+                    form: form.clone(),
+                    plan: Plan::build(&manifest, onnx)?,
+                });
+            }
+        }
+        self.manifests.push(manifest);
         Ok(())
+    }
+
+    /// Refuses windows that are not those of the models here.
+    fn check_window(&self, file: &str, window: WindowShape) -> Result<(), Error> {
+        let describe = |window: WindowShape| format!("{} at {}", window.n_samples, window.rate);
+        match self.window().filter(|other| *other != window) {
+            Some(other) => Err(Error::Manifest {
+                file: file.to_owned(),
+                field: "window",
+                expected: format!("{} as in the other models", describe(other)),
+                found: describe(window),
+            }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -250,7 +266,9 @@ mod tests {
         let mut library = Library::shipped().unwrap();
         let same = library.add(FILE, Manifest::parse(FILE, TEXT).unwrap(), ONNX);
         assert!(matches!(same, Err(Error::Manifest { field: "name", .. })));
-        let text = TEXT.replace("rate_hz = 250.0", "rate_hz = 500.0");
+        let text = TEXT
+            .replace("rate_hz = 250.0", "rate_hz = 500.0")
+            .replace("name = \"vae-12\"", "name = \"other\"");
         let other = library.add(FILE, Manifest::parse(FILE, &text).unwrap(), ONNX);
         assert!(matches!(
             other,

@@ -1,27 +1,32 @@
-//! The manifest beside each ONNX file: which leads a model sees and gives, and in which form.
+//! The manifest beside each ONNX file: what a model is for, and what it takes and gives, in which form.
 //!
 //! A manifest is checked when it is read; whatever passed fits the model's tensors, because
 //! [`Plan`](crate::model::Plan) then checks the ONNX file against it. Form: `models/*.toml`.
 
+mod reconstruct;
+
 use ecg::{Lead, ModelRef, SampleRate};
 use serde::Deserialize;
 
+pub use reconstruct::{LeadSet, Reconstruction};
+
 use crate::Error;
 
-/// The longest window a manifest may ask for, in samples: over two minutes at 2000 Hz.
-const MAX_SAMPLES: usize = 1 << 18;
-/// The only layouts there are. What goes in: batch of one, the leads and then, for each, 1 where it is
-/// there and 0 where it is not.
-const LAYOUT_IN: &str = "[1, lead + mask, sample]";
-/// What comes out: batch of one, lead-major.
-const LAYOUT_OUT: &str = "[1, lead, sample]";
+/// What every manifest says; the rest belongs to its kind.
+const COMMON: [&str; 6] = [
+    "name",
+    "version",
+    "kind",
+    "licence",
+    "training_data",
+    "onnx",
+];
 
-/// What a model is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// What a model is for, and what only such a model has.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// Gives leads that were not measured.
-    Reconstruct,
+    Reconstruct(Reconstruction),
 }
 
 /// The windows that a model takes.
@@ -33,44 +38,19 @@ pub struct WindowShape {
     pub n_samples: usize,
 }
 
-/// A set of leads that a model was trained on, and what held-out recordings say of it there.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LeadSet {
-    /// The leads.
-    pub observed: Vec<Lead>,
-    /// For each lead of the output, how many of the deviations it gives make half of a band that holds 90 % of the
-    /// samples of held-out recordings.
-    pub band: Vec<f32>,
-    /// Evenly spaced quantiles, least first, of the error that the model expects of held-out windows.
-    pub expected_error: Vec<f32>,
-    /// Evenly spaced quantiles, least first, of how unusual held-out windows are to it.
-    pub novelty: Vec<f32>,
-    /// Windows more unusual than this are not reconstructed.
-    pub novelty_limit: f32,
-}
-
 /// A checked manifest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
-    /// Name, version and hash, as they travel with every reconstructed lead.
+    /// Name, version and hash, as they travel with everything that the model says.
     pub model: ModelRef,
-    /// What the model is for.
-    pub kind: Kind,
     /// The licence of the weights.
     pub licence: String,
     /// What the model was trained on.
     pub training_data: String,
     /// The ONNX file, in the manifest's directory.
     pub onnx_file: String,
-    /// The windows it takes.
-    pub window: WindowShape,
-    /// The leads of the input tensor and of its output, in order; mV. Two limb leads and leads of the chest:
-    /// the other limb leads follow from them.
-    pub leads: Vec<Lead>,
-    /// Deviations of a lead that it gives for a window, each for equally many samples.
-    pub n_bands: usize,
-    /// The sets of leads that it can start from.
-    pub sets: Vec<LeadSet>,
+    /// What the model is for.
+    pub kind: Kind,
 }
 
 impl Manifest {
@@ -79,121 +59,78 @@ impl Manifest {
     /// # Errors
     /// [`Error::Toml`] for another form, [`Error::Manifest`] for a field outside its limits.
     pub fn parse(file: &str, text: &str) -> Result<Self, Error> {
-        let form: Form = toml::from_str(text).map_err(|source| Error::Toml {
+        let toml = |source| Error::Toml {
             file: file.to_owned(),
             source: Box::new(source),
-        })?;
-        let refuse = |field, expected: &str, found| refuse(file, field, expected, found);
+        };
+        let at = At(file);
+        let mut own: toml::Table = toml::from_str(text).map_err(toml)?;
+        let mut common = toml::Table::new();
+        for field in COMMON {
+            common.extend(own.remove_entry(field));
+        }
+        let form: Form = common.try_into().map_err(toml)?;
         for (field, text) in [("name", &form.name), ("version", &form.version)] {
             if text.is_empty() || text.len() > 64 {
-                return Err(refuse(field, "1 to 64 bytes", format!("{}", text.len())));
+                return Err(at.refuse(field, "1 to 64 bytes", text.len().to_string()));
             }
         }
         if form.onnx.file.is_empty() || form.onnx.file.contains(['/', '\\', '\0']) {
             let expected = "a file name without a directory";
-            return Err(refuse("onnx.file", expected, form.onnx.file));
+            return Err(at.refuse("onnx.file", expected, form.onnx.file));
         }
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         if form.onnx.sha256.len() != 64 || !form.onnx.sha256.bytes().all(hex) {
             let expected = "64 lower-case hexadecimal digits";
-            return Err(refuse("onnx.sha256", expected, form.onnx.sha256));
+            return Err(at.refuse("onnx.sha256", expected, form.onnx.sha256));
         }
-        let rate = SampleRate::new(form.window.rate_hz).map_err(|_| {
-            refuse(
-                "window.rate_hz",
-                "25 to 2000",
-                form.window.rate_hz.to_string(),
-            )
-        })?;
-        let n_samples = form.window.n_samples;
-        if n_samples == 0 || n_samples > MAX_SAMPLES {
-            let expected = format!("1 to {MAX_SAMPLES}");
-            return Err(refuse("window.n_samples", &expected, n_samples.to_string()));
-        }
-        let n_bands = form.output.n_bands;
-        if n_bands == 0 || !n_samples.is_multiple_of(n_bands) {
-            let expected = format!("a divisor of {n_samples}");
-            return Err(refuse("output.n_bands", &expected, n_bands.to_string()));
-        }
-        for (field, expected, layout) in [
-            ("input.layout", LAYOUT_IN, form.input.layout),
-            ("output.layout", LAYOUT_OUT, form.output.layout),
-        ] {
-            if layout != expected {
-                return Err(refuse(field, expected, layout));
+        let kind = match form.kind {
+            KindForm::Reconstruct => {
+                let form: reconstruct::Form = own.try_into().map_err(toml)?;
+                Kind::Reconstruct(form.check(at)?)
             }
-        }
-        let leads = |field, names: &[String]| leads(file, field, names);
-        let (input, output) = (
-            leads("input.leads", &form.input.leads)?,
-            leads("output.leads", &form.output.leads)?,
-        );
-        if output != input {
-            let expected = "input.leads";
-            return Err(refuse(
-                "output.leads",
-                expected,
-                format!("{:?}", form.output.leads),
-            ));
-        }
-        if let Some(lead) = input.iter().find(|lead| !Lead::INDEPENDENT.contains(lead)) {
-            return Err(refuse(
-                "input.leads",
-                "none of III, aVR, aVL, aVF",
-                lead.to_string(),
-            ));
-        }
-        if form.sets.is_empty() {
-            return Err(refuse("sets", "at least one", "none".to_owned()));
-        }
-        let sets = form
-            .sets
-            .into_iter()
-            .map(|set| set.check(file, &input))
-            .collect::<Result<_, _>>()?;
+        };
         Ok(Self {
             model: ModelRef {
                 name: form.name,
                 version: form.version,
                 sha256: form.onnx.sha256,
             },
-            kind: form.kind,
             licence: form.licence,
             training_data: form.training_data,
             onnx_file: form.onnx.file,
-            window: WindowShape { rate, n_samples },
-            leads: input,
-            n_bands,
-            sets,
+            kind,
         })
     }
 
-    /// The largest of the sets that `there` has all leads of, the first of equals.
-    pub fn set_for(&self, there: impl Fn(Lead) -> bool) -> Option<&LeadSet> {
-        self.sets
-            .iter()
-            .filter(|set| set.observed.iter().all(|lead| there(*lead)))
-            .reduce(|best, set| {
-                let more = set.observed.len() > best.observed.len();
-                if more { set } else { best }
-            })
+    /// What the manifest says of a model that gives leads, if it is one.
+    pub fn reconstruction(&self) -> Option<&Reconstruction> {
+        match &self.kind {
+            Kind::Reconstruct(reconstruction) => Some(reconstruction),
+        }
     }
 }
 
-fn refuse(file: &str, field: &'static str, expected: &str, found: String) -> Error {
-    Error::Manifest {
-        file: file.to_owned(),
-        field,
-        expected: expected.to_owned(),
-        found,
+/// The manifest at hand, by its name.
+#[derive(Clone, Copy)]
+struct At<'a>(&'a str);
+
+impl At<'_> {
+    fn refuse(self, field: &'static str, expected: &str, found: String) -> Error {
+        Error::Manifest {
+            file: self.0.to_owned(),
+            field,
+            expected: expected.to_owned(),
+            found,
+        }
     }
 }
 
 /// The named leads: at least one, each one of the twelve and named once.
-fn leads(file: &str, field: &'static str, names: &[String]) -> Result<Vec<Lead>, Error> {
+fn leads(at: At<'_>, field: &'static str, names: &[String]) -> Result<Vec<Lead>, Error> {
     let other = || {
         let expected = "1 to 12 different names of the twelve leads";
-        refuse(file, field, expected, format!("{names:?}"))
+        at.refuse(field, expected, format!("{names:?}"))
     };
     let mut leads = Vec::new();
     for name in names {
@@ -209,56 +146,22 @@ fn leads(file: &str, field: &'static str, names: &[String]) -> Result<Vec<Lead>,
     Ok(leads)
 }
 
-impl SetForm {
-    /// Checks a set against the leads of the model.
-    fn check(self, file: &str, input: &[Lead]) -> Result<LeadSet, Error> {
-        let refuse = |field, expected: &str, found| Err(refuse(file, field, expected, found));
-        let observed = leads(file, "sets.observed", &self.observed)?;
-        if let Some(lead) = observed.iter().find(|lead| !input.contains(lead)) {
-            return refuse("sets.observed", "leads of input.leads", lead.to_string());
-        }
-        let not_negative = |x: &f32| x.is_finite() && *x >= 0.0;
-        if self.band.len() != input.len() || !self.band.iter().all(not_negative) {
-            let expected = format!("{} numbers from 0 on", input.len());
-            return refuse("sets.band", &expected, format!("{:?}", self.band));
-        }
-        for (field, quantiles) in [
-            ("sets.expected_error", &self.expected_error),
-            ("sets.novelty", &self.novelty),
-        ] {
-            let finite = quantiles.iter().all(|x| x.is_finite());
-            if quantiles.len() < 2 || !finite || !quantiles.is_sorted() {
-                let expected = "at least two numbers in rising order";
-                return refuse(field, expected, format!("{quantiles:?}"));
-            }
-        }
-        if !self.novelty_limit.is_finite() {
-            let found = self.novelty_limit.to_string();
-            return refuse("sets.novelty_limit", "a number", found);
-        }
-        Ok(LeadSet {
-            observed,
-            band: self.band,
-            expected_error: self.expected_error,
-            novelty: self.novelty,
-            novelty_limit: self.novelty_limit,
-        })
-    }
-}
-
+/// What every manifest has.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Form {
     name: String,
     version: String,
-    kind: Kind,
+    kind: KindForm,
     licence: String,
     training_data: String,
     onnx: OnnxForm,
-    window: WindowForm,
-    input: InputForm,
-    output: OutputForm,
-    sets: Vec<SetForm>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KindForm {
+    Reconstruct,
 }
 
 #[derive(Deserialize)]
@@ -266,38 +169,6 @@ struct Form {
 struct OnnxForm {
     file: String,
     sha256: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WindowForm {
-    rate_hz: f64,
-    n_samples: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InputForm {
-    layout: String,
-    leads: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OutputForm {
-    layout: String,
-    leads: Vec<String>,
-    n_bands: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SetForm {
-    observed: Vec<String>,
-    band: Vec<f32>,
-    expected_error: Vec<f32>,
-    novelty: Vec<f32>,
-    novelty_limit: f32,
 }
 
 #[cfg(test)]
@@ -310,11 +181,12 @@ mod tests {
     fn the_shipped_manifest_reads() {
         use Lead::{I, II, V1, V2, V3, V4, V5, V6};
         let manifest = Manifest::parse("vae-12.toml", SHIPPED).unwrap();
-        assert_eq!(manifest.leads, [I, II, V1, V2, V3, V4, V5, V6]);
-        assert_eq!(manifest.window.rate, SampleRate::new(250.0).unwrap());
-        assert_eq!(manifest.window.n_samples, 2560);
+        let form = manifest.reconstruction().unwrap();
+        assert_eq!(form.leads, [I, II, V1, V2, V3, V4, V5, V6]);
+        assert_eq!(form.window.rate, SampleRate::new(250.0).unwrap());
+        assert_eq!(form.window.n_samples, 2560);
         let set = |there: &[Lead]| {
-            let set = manifest.set_for(|lead| there.contains(&lead))?;
+            let set = form.set_for(|lead| there.contains(&lead))?;
             Some(set.observed.clone())
         };
         assert_eq!(set(&[II, V1, V5]), Some(vec![II, V1, V5]));

@@ -12,7 +12,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::error::panic_message;
-use crate::{Error, Manifest, tensor};
+use crate::{Error, Kind, Manifest, tensor};
 
 /// A model that fits its manifest, ready to run.
 #[derive(Clone)]
@@ -57,8 +57,9 @@ impl Plan {
 
 fn optimise(manifest: &Manifest, mut onnx: &[u8]) -> Result<Plan, Error> {
     let unloadable = |error: TractError| unloadable(manifest, format!("{error:#}"));
-    let input_shape = tensor::input_shape(manifest);
-    let output_shapes = tensor::output_shapes(manifest);
+    let (input_shape, output_shapes) = match &manifest.kind {
+        Kind::Reconstruct(form) => (tensor::input_shape(form), tensor::output_shapes(form)),
+    };
 
     let model = tract_onnx::onnx()
         .with_ignore_value_info(true)

@@ -15,7 +15,7 @@ use ecg::{Lead, LeadOrigin, Trust, TwelveLead, Window, Withheld};
 
 use crate::calibration::{Calibration, Corrected};
 use crate::library::{Library, Model};
-use crate::manifest::{LeadSet, Manifest, WindowShape};
+use crate::manifest::{LeadSet, WindowShape};
 use crate::tensor::{Answer, Given};
 use crate::{Error, tensor};
 
@@ -75,12 +75,8 @@ impl Reconstructor {
             twelve.withheld = self.why_not(&twelve);
             return Ok(twelve);
         };
-        let manifest = &model.manifest;
-        if manifest
-            .leads
-            .iter()
-            .all(|lead| twelve.lead(*lead).is_some())
-        {
+        let form = &model.form;
+        if form.leads.iter().all(|lead| twelve.lead(*lead).is_some()) {
             return Ok(twelve);
         }
         let given = |lead: &Lead| {
@@ -88,31 +84,31 @@ impl Reconstructor {
             let samples = twelve.lead(*lead)?;
             Some(Given { samples, usable })
         };
-        let leads: Vec<_> = manifest.leads.iter().map(given).collect();
-        let input = tensor::encode(manifest, &leads);
+        let leads: Vec<_> = form.leads.iter().map(given).collect();
+        let input = tensor::encode(form, &leads);
         let fail = |mut twelve: TwelveLead| {
             twelve.withheld = Some(Withheld::Failed);
             Box::new(twelve)
         };
         let run = model.plan.run(&input).and_then(|outputs| {
             let other = || "its outputs have another form than when it was loaded".to_owned();
-            Answer::decode(manifest, outputs).ok_or_else(other)
+            Answer::decode(form, outputs).ok_or_else(other)
         });
         let answer = match run {
             Ok(answer) => answer,
             Err(reason) => {
                 return Err(Error::Run {
-                    model: manifest.model.name.clone(),
+                    model: model.about.name.clone(),
                     reason,
                     leads: fail(twelve),
                 });
             }
         };
-        let missing = |k: usize| twelve.lead(manifest.leads[k]).is_none();
+        let missing = |k: usize| twelve.lead(form.leads[k]).is_none();
         if let Some((k, sample, value)) = answer.not_finite(missing) {
             return Err(Error::NotFinite {
-                model: manifest.model.name.clone(),
-                lead: manifest.leads[k],
+                model: model.about.name.clone(),
+                lead: form.leads[k],
                 sample,
                 value,
                 leads: fail(twelve),
@@ -123,18 +119,18 @@ impl Reconstructor {
             return Ok(twelve);
         }
         let correction = calibration
-            .filter(|calibration| calibration.fits(&manifest.model.sha256, &window.leads))
+            .filter(|calibration| calibration.fits(&model.about.sha256, &window.leads))
             // It looks at the measured leads themselves, so they have to mean something throughout.
             .filter(|_| window.leads.iter().all(|lead| throughout(&usable, *lead)))
             .and_then(|calibration| {
                 calibration.apply(window, |lead| {
-                    let k = manifest.leads.iter().position(|other| *other == lead)?;
+                    let k = form.leads.iter().position(|other| *other == lead)?;
                     Some(answer.lead(k))
                 })
             });
         complete(
             &mut twelve,
-            manifest,
+            model,
             set,
             &answer,
             &correction.unwrap_or_default(),
@@ -147,7 +143,7 @@ impl Reconstructor {
         let known = |lead: Lead| lead.row().is_some_and(&there);
         self.library
             .reconstructing()
-            .filter_map(|model| Some((model, model.manifest.set_for(known)?)))
+            .filter_map(|model| Some((model, model.form.set_for(known)?)))
             .reduce(|best, next| {
                 let more = next.1.observed.len() > best.1.observed.len();
                 if more { next } else { best }
@@ -289,16 +285,17 @@ fn check_shape(window: &Window, shape: WindowShape) -> Result<(), Error> {
 /// Adds what a model gave where nothing better stands, the limb leads that follow, and how sure it is of each.
 fn complete(
     twelve: &mut TwelveLead,
-    manifest: &Manifest,
+    model: &Model,
     set: &LeadSet,
     answer: &Answer,
     corrected: &[Corrected],
 ) {
-    let n_bands = manifest.n_bands;
+    let form = &model.form;
+    let n_bands = form.n_bands;
     twelve.n_bands = n_bands;
     twelve.bands = vec![0.0; 12 * n_bands];
     let mut limb_leads = present_limb_leads(twelve).len();
-    for (k, lead) in manifest.leads.iter().enumerate() {
+    for (k, lead) in form.leads.iter().enumerate() {
         let Some(row) = lead.row() else { continue };
         if twelve.origin[row] != LeadOrigin::Absent {
             continue;
@@ -326,7 +323,7 @@ fn complete(
     for row in given {
         band_of_combination(twelve, row);
     }
-    twelve.model = Some(manifest.model.clone());
+    twelve.model = Some(model.about.clone());
     twelve.trust = Some(Trust {
         score: 1.0 - share_below(&set.expected_error, answer.expected_error),
         novelty: share_below(&set.novelty, answer.novelty),

@@ -235,7 +235,7 @@ fn tract_agrees_with_onnxruntime() {
         .collect();
     let reconstructor = shipped();
     let model = reconstructor.library.reconstructing().next().unwrap();
-    let manifest = &model.manifest;
+    let form = &model.form;
     let usable = vec![true; N];
     let given = |lead: &Lead| {
         let row = [Lead::II, Lead::V1, Lead::V5]
@@ -246,8 +246,8 @@ fn tract_agrees_with_onnxruntime() {
             usable: &usable,
         })
     };
-    let leads: Vec<_> = manifest.leads.iter().map(given).collect();
-    let outputs = model.plan.run(&tensor::encode(manifest, &leads)).unwrap();
+    let leads: Vec<_> = form.leads.iter().map(given).collect();
+    let outputs = model.plan.run(&tensor::encode(form, &leads)).unwrap();
     let every = |values: &[f32], step: usize| values.iter().copied().step_by(step).collect();
     let kept: [Vec<f32>; 3] = [
         every(&outputs[0], 8),

@@ -5,19 +5,19 @@
 //! deviations in mV `[1, lead, band]`, and `[1, 2]`: the error that the model expects of itself, and how
 //! unusual the measured leads are to it.
 
-use crate::Manifest;
+use crate::manifest::Reconstruction;
 
 /// The shape of the input tensor.
-pub(crate) fn input_shape(manifest: &Manifest) -> [usize; 3] {
-    [1, 2 * manifest.leads.len(), manifest.window.n_samples]
+pub(crate) fn input_shape(form: &Reconstruction) -> [usize; 3] {
+    [1, 2 * form.leads.len(), form.window.n_samples]
 }
 
 /// The shapes of the output tensors.
-pub(crate) fn output_shapes(manifest: &Manifest) -> [Vec<usize>; 3] {
-    let n_leads = manifest.leads.len();
+pub(crate) fn output_shapes(form: &Reconstruction) -> [Vec<usize>; 3] {
+    let n_leads = form.leads.len();
     [
-        vec![1, n_leads, manifest.window.n_samples],
-        vec![1, n_leads, manifest.n_bands],
+        vec![1, n_leads, form.window.n_samples],
+        vec![1, n_leads, form.n_bands],
         vec![1, 2],
     ]
 }
@@ -28,10 +28,10 @@ pub(crate) struct Given<'a> {
     pub(crate) usable: &'a [bool],
 }
 
-/// The input tensor of the leads that are there, in the order of the manifest.
-pub(crate) fn encode(manifest: &Manifest, leads: &[Option<Given<'_>>]) -> Vec<f32> {
-    let n_samples = manifest.window.n_samples;
-    let n_leads = manifest.leads.len();
+/// The input tensor of the leads that are there, in the order of the form.
+pub(crate) fn encode(form: &Reconstruction, leads: &[Option<Given<'_>>]) -> Vec<f32> {
+    let n_samples = form.window.n_samples;
+    let n_leads = form.leads.len();
     let mut values = vec![0.0; 2 * n_leads * n_samples];
     let (samples, masks) = values.split_at_mut(n_leads * n_samples);
     let rows = samples
@@ -63,11 +63,11 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Reads the output tensors, which have [`output_shapes`].
-    pub(crate) fn decode(manifest: &Manifest, outputs: Vec<Vec<f32>>) -> Option<Self> {
+    pub(crate) fn decode(form: &Reconstruction, outputs: Vec<Vec<f32>>) -> Option<Self> {
         let [leads, deviations, score] = <[_; 3]>::try_from(outputs).ok()?;
         let [expected_error, novelty] = <[_; 2]>::try_from(score).ok()?;
         Some(Self {
-            n_leads: manifest.leads.len(),
+            n_leads: form.leads.len(),
             leads,
             deviations,
             expected_error,
@@ -111,6 +111,7 @@ fn row(values: &[f32], n_rows: usize, k: usize) -> &[f32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Manifest;
 
     #[test]
     fn what_is_not_usable_is_masked() {
@@ -118,6 +119,7 @@ mod tests {
             .replace("n_samples = 2560", "n_samples = 2")
             .replace("n_bands = 160", "n_bands = 1");
         let manifest = Manifest::parse("m.toml", &text).unwrap();
+        let form = manifest.reconstruction().unwrap();
         let (i, v1) = ([1.0, 2.0], [3.0, f32::NAN]);
         let mut leads: [Option<Given<'_>>; 8] = Default::default();
         leads[0] = Some(Given {
@@ -133,10 +135,10 @@ mod tests {
         expected[4] = 3.0;
         expected[16..18].copy_from_slice(&[1.0, 1.0]);
         expected[20] = 1.0;
-        assert_eq!(encode(&manifest, &leads), expected);
-        assert_eq!(input_shape(&manifest), [1, 16, 2]);
+        assert_eq!(encode(form, &leads), expected);
+        assert_eq!(input_shape(form), [1, 16, 2]);
         assert_eq!(
-            output_shapes(&manifest),
+            output_shapes(form),
             [vec![1, 8, 2], vec![1, 8, 1], vec![1, 2]]
         );
     }

@@ -64,8 +64,11 @@ pub(super) fn delineate(args: &DelineateArgs) -> Result<(), Failure> {
 pub(super) fn reconstruct(args: &ReconstructArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
     let reconstructor = crate::pipeline::reconstructor(&config.infer).map_err(Failure::usage)?;
-    let known = |set: &&Manifest| set.set_for(|lead| args.observed.contains(&lead)).is_some();
-    if reconstructor.library().manifests().find(known).is_none() {
+    let known = |manifest: &Manifest| {
+        let form = manifest.reconstruction();
+        form.is_some_and(|form| form.set_for(|lead| args.observed.contains(&lead)).is_some())
+    };
+    if !reconstructor.library().manifests().any(known) {
         let names: Vec<&str> = args.observed.iter().map(|lead| lead.name()).collect();
         let reason = eyre!("no model starts from {} alone", names.join(", "));
         return Err(Failure::usage(reason));
