@@ -78,6 +78,14 @@ pub enum Error {
         /// Measured and derived leads; what the model should have given is absent.
         leads: Box<TwelveLead>,
     },
+    /// A classifier failed on a window, or answered with a value that is no number. Go on without it.
+    #[error("classifier {model} failed: {reason}")]
+    Classify {
+        /// The model's name.
+        model: String,
+        /// Why.
+        reason: String,
+    },
     /// A job panicked; its thread lives on. A bug worth a report.
     #[error("inference panicked: {reason}")]
     Panic {

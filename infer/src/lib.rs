@@ -1,8 +1,9 @@
-//! 12-lead reconstruction with tract.
+//! 12-lead reconstruction and classification with tract.
 //!
 //! A [`Library`] holds models that were checked against their manifests; a [`Reconstructor`]
-//! completes a window of measured leads to twelve, each with its origin; a [`Pool`] does so on
-//! threads of its own, newest window of each device first. Nothing here reads a clock, is async,
+//! completes a window of measured leads to twelve, each with its origin; a [`Classifier`] says what
+//! is in them, with its evidence; a [`Pool`] completes windows on threads of its own, newest of each
+//! device first. Nothing here reads a clock, is async,
 //! or touches a file other than the models that are loaded at start.
 //!
 //! ```
@@ -27,6 +28,7 @@
 //! ```
 
 mod calibration;
+mod classify;
 mod context;
 mod error;
 mod library;
@@ -34,14 +36,19 @@ mod manifest;
 mod model;
 mod numbers;
 mod pool;
+mod prepare;
 mod reconstruct;
 mod tensor;
 
 pub use calibration::{Calibration, Part, Unfit};
+pub use classify::{Classifier, Diagnosis, Refused};
 pub use context::Context;
 pub use error::Error;
 pub use library::Library;
-pub use manifest::{Kind, LeadSet, Manifest, Reconstruction, WindowShape};
+pub use manifest::{
+    Activation, Classification, Example, Kind, Layout, LeadSet, Manifest, Normalise, Platt,
+    Preparation, Reconstruction, Target, When, WindowShape,
+};
 pub use numbers::{pearson, solve};
 pub use pool::{Job, Outcome, Pool, Task};
 pub use reconstruct::{Reconstructor, derive};

@@ -1,16 +1,17 @@
 //! The models that are loaded, each checked against its manifest.
 //!
-//! All of them take the same windows, because the windows of a device are cut once.
+//! Those that give leads take the same windows, because the windows of a device are cut once. Classifiers have theirs
+//! made from them.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use ecg::ModelRef;
+use ecg::{ModelRef, SampleRate};
 
 use crate::manifest::{Manifest, Reconstruction, WindowShape};
 use crate::model::Plan;
-use crate::{Error, Kind};
+use crate::{Classifier, Error, Kind};
 
 /// The largest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 16;
@@ -32,11 +33,12 @@ pub(crate) struct Model {
     pub(crate) plan: Plan,
 }
 
-/// Models that take the same windows.
+/// Models: those that give leads, which take the same windows, and classifiers.
 #[derive(Debug, Clone, Default)]
 pub struct Library {
     manifests: Vec<Manifest>,
     reconstructing: Vec<Model>,
+    classifiers: Vec<Classifier>,
 }
 
 impl Library {
@@ -106,9 +108,18 @@ impl Library {
         self.manifests.iter()
     }
 
-    /// The windows that every model here takes; `None` without models.
+    /// The classifiers, in the order of loading.
+    pub fn classifiers(&self) -> &[Classifier] {
+        &self.classifiers
+    }
+
+    /// The windows to cut: those that the models take that give leads, or what classifiers are best at; `None` without
+    /// models.
     pub fn window(&self) -> Option<WindowShape> {
-        self.reconstructing.first().map(|model| model.form.window)
+        let reconstructing = self.reconstructing.first();
+        let classifying = self.classifiers.first();
+        let window = reconstructing.map(|model| model.form.window);
+        window.or_else(|| classifying.map(|_| windows()))
     }
 
     pub(crate) fn reconstructing(&self) -> impl Iterator<Item = &Model> {
@@ -129,6 +140,10 @@ impl Library {
             });
         }
         match &manifest.kind {
+            Kind::Classify(form) => {
+                let classifier = Classifier::new(&manifest, form, windows(), onnx)?;
+                self.classifiers.push(classifier);
+            }
             Kind::Reconstruct(form) => {
                 self.check_window(file, form.window)?;
                 self.reconstructing.push(Model {
@@ -145,7 +160,8 @@ impl Library {
     /// Refuses windows that are not those of the models here.
     fn check_window(&self, file: &str, window: WindowShape) -> Result<(), Error> {
         let describe = |window: WindowShape| format!("{} at {}", window.n_samples, window.rate);
-        match self.window().filter(|other| *other != window) {
+        let others = self.reconstructing.first().map(|model| model.form.window);
+        match others.filter(|other| *other != window) {
             Some(other) => Err(Error::Manifest {
                 file: file.to_owned(),
                 field: "window",
@@ -154,6 +170,14 @@ impl Library {
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// The windows that the service cuts unless it is told otherwise: 10.24 s at 250 Hz.
+fn windows() -> WindowShape {
+    WindowShape {
+        rate: SampleRate::new(250.0).expect("a rate within the limits"),
+        n_samples: 2560,
     }
 }
 

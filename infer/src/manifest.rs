@@ -3,11 +3,15 @@
 //! A manifest is checked when it is read; whatever passed fits the model's tensors, because
 //! [`Plan`](crate::model::Plan) then checks the ONNX file against it. Form: `models/*.toml`.
 
+mod classify;
 mod reconstruct;
 
 use ecg::{Lead, ModelRef, SampleRate};
 use serde::Deserialize;
 
+pub use classify::{
+    Activation, Classification, Example, Layout, Normalise, Platt, Preparation, Target, When,
+};
 pub use reconstruct::{LeadSet, Reconstruction};
 
 use crate::Error;
@@ -27,6 +31,8 @@ const COMMON: [&str; 6] = [
 pub enum Kind {
     /// Gives leads that were not measured.
     Reconstruct(Reconstruction),
+    /// Says what is in twelve leads.
+    Classify(Classification),
 }
 
 /// The windows that a model takes.
@@ -89,6 +95,10 @@ impl Manifest {
                 let form: reconstruct::Form = own.try_into().map_err(toml)?;
                 Kind::Reconstruct(form.check(at)?)
             }
+            KindForm::Classify => {
+                let form: classify::Form = own.try_into().map_err(toml)?;
+                Kind::Classify(form.check(at)?)
+            }
         };
         Ok(Self {
             model: ModelRef {
@@ -107,6 +117,15 @@ impl Manifest {
     pub fn reconstruction(&self) -> Option<&Reconstruction> {
         match &self.kind {
             Kind::Reconstruct(reconstruction) => Some(reconstruction),
+            Kind::Classify(_) => None,
+        }
+    }
+
+    /// What the manifest says of a classifier, if it is one.
+    pub fn classification(&self) -> Option<&Classification> {
+        match &self.kind {
+            Kind::Classify(classification) => Some(classification),
+            Kind::Reconstruct(_) => None,
         }
     }
 }
@@ -162,6 +181,7 @@ struct Form {
 #[serde(rename_all = "kebab-case")]
 enum KindForm {
     Reconstruct,
+    Classify,
 }
 
 #[derive(Deserialize)]
@@ -240,6 +260,85 @@ mod tests {
                 Manifest::parse("m.toml", text),
                 Err(Error::Toml { .. })
             ));
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_classifier_outside_its_limits_is_named() {
+        let classifier = include_str!("../training/golden/tallest.toml");
+        for (from, to, field) in [
+            ("rate_hz = 250.0", "rate_hz = 10.0", "input.rate_hz"),
+            ("n_samples = 2500", "n_samples = 0", "input.n_samples"),
+            ("n_samples = 2500", "n_samples = 9999999", "input.n_samples"),
+            ("leads = [", "leads = [\"V1\", ", "input.leads"),
+            (
+                "[prepare]",
+                "[prepare]\nnotch_hz = 125.0",
+                "prepare.notch_hz",
+            ),
+            ("[prepare]", "[prepare]\nnotch_hz = nan", "prepare.notch_hz"),
+            (
+                "[prepare]",
+                "[prepare]\nband_hz = [40.0, 0.67]",
+                "prepare.band_hz",
+            ),
+            (
+                "[prepare]",
+                "[prepare]\nband_hz = [0.67, 130.0]",
+                "prepare.band_hz",
+            ),
+            ("embedding = 12", "embedding = 0", "output.embedding"),
+            ("embedding = 12", "embedding = 11", "prototypes.embedding"),
+            ("embedding = 12", "", "prototypes"),
+            (
+                "embedding = [0.1",
+                "embedding = [inf",
+                "prototypes.embedding",
+            ),
+            (
+                "recording = \"tallest/II\"",
+                "recording = \"\"",
+                "prototypes.recording",
+            ),
+            ("name = \"tall_v1\"", "name = \"\"", "labels.name"),
+            ("name = \"tall_v1\"", "name = \"even\"", "labels.name"),
+            ("text = \"", "text = \"\" #", "labels.text"),
+            (
+                "calibration = [1.0",
+                "calibration = [-1.0",
+                "labels.calibration",
+            ),
+            (
+                "reconstructed = [0.5",
+                "reconstructed = [nan",
+                "labels.calibration_reconstructed",
+            ),
+            ("threshold = 0.5", "threshold = 1.5", "labels.threshold"),
+            ("conformal = 0.3", "conformal = nan", "labels.conformal"),
+        ] {
+            let text = classifier.replacen(from, to, 1);
+            assert_ne!(text, classifier, "{from}");
+            match Manifest::parse("m.toml", &text) {
+                Err(Error::Manifest { field: named, .. }) => assert_eq!(named, field),
+                other => panic!("{to}: {other:?}"),
+            }
+        }
+        for (from, to) in [
+            ("when = \"window\"", "when = \"always\""),
+            ("normalise = \"none\"", "normalise = \"z\""),
+            ("activation = \"sigmoid\"", "activation = \"tanh\""),
+            ("[1, lead, sample]", "[lead, sample]"),
+            ("kind = \"classify\"", "kind = \"reconstruct\""),
+            ("kind = \"classify\"", "kind = \"guess\""),
+            ("threshold = 0.5", "threshold = 0.5\ncolour = 1"),
+            ("threshold = 0.5", ""),
+        ] {
+            let text = classifier.replacen(from, to, 1);
+            assert_ne!(text, classifier, "{from}");
+            match Manifest::parse("m.toml", &text) {
+                Err(Error::Toml { .. }) => {}
+                other => panic!("{to}: {other:?}"),
+            }
         }
     }
 }

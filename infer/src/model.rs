@@ -10,6 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::tract_hir::internal::DimLike;
 
 use crate::error::panic_message;
 use crate::{Error, Kind, Manifest, tensor};
@@ -58,7 +59,14 @@ impl Plan {
 fn optimise(manifest: &Manifest, mut onnx: &[u8]) -> Result<Plan, Error> {
     let unloadable = |error: TractError| unloadable(manifest, format!("{error:#}"));
     let (input_shape, output_shapes) = match &manifest.kind {
-        Kind::Reconstruct(form) => (tensor::input_shape(form), tensor::output_shapes(form)),
+        Kind::Reconstruct(form) => (
+            tensor::input_shape(form),
+            tensor::output_shapes(form).to_vec(),
+        ),
+        Kind::Classify(form) => (
+            tensor::classifier_input_shape(form),
+            tensor::classifier_output_shapes(form),
+        ),
     };
 
     let model = tract_onnx::onnx()
@@ -79,12 +87,24 @@ fn optimise(manifest: &Manifest, mut onnx: &[u8]) -> Result<Plan, Error> {
         }
     }
     let fact = model.input_fact(0).map_err(unloadable)?;
-    let shape: TVec<TDim> = input_shape.iter().map(|&dim| TDim::from(dim)).collect();
     let (kind, found) = (fact.datum_type.concretize(), format!("{fact:?}"));
-    if kind != Some(f32::datum_type()) || fact.shape.concretize() != Some(shape) {
+    // A dimension that the file leaves open, such as the batch, is what the manifest says.
+    let fits = |(dim, expected): (Option<TDim>, &usize)| {
+        let fixed = dim.and_then(|dim| dim.to_usize().ok());
+        fixed.is_none_or(|fixed| fixed == *expected)
+    };
+    let dims: Vec<Option<TDim>> = fact.shape.dims().map(Factoid::concretize).collect();
+    let rank = fact.shape.rank().concretize();
+    if kind != Some(f32::datum_type())
+        || rank != Some(3)
+        || !dims.into_iter().zip(&input_shape).all(fits)
+    {
         return Err(refuse(manifest, "input", describe(&input_shape), found));
     }
 
+    let model = model
+        .with_input_fact(0, f32::fact(input_shape).into())
+        .map_err(unloadable)?;
     let model = model.into_optimized().map_err(unloadable)?;
     for (k, shape) in output_shapes.iter().enumerate() {
         let fact = model.output_fact(k).map_err(unloadable)?;

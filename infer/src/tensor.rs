@@ -4,8 +4,13 @@
 //! and 0, with the lead at 0, where it is not. Out: the leads in mV `[1, lead, sample]`, their standard
 //! deviations in mV `[1, lead, band]`, and `[1, 2]`: the error that the model expects of itself, and how
 //! unusual the measured leads are to it.
+//!
+//! A classifier takes the leads of its manifest, prepared, in one of two orders, and gives `[1, label]` and, if it has
+//! one, `[1, embedding]`.
 
-use crate::manifest::Reconstruction;
+use std::borrow::Cow;
+
+use crate::manifest::{Classification, Layout, Reconstruction};
 
 /// The shape of the input tensor.
 pub(crate) fn input_shape(form: &Reconstruction) -> [usize; 3] {
@@ -20,6 +25,33 @@ pub(crate) fn output_shapes(form: &Reconstruction) -> [Vec<usize>; 3] {
         vec![1, n_leads, form.n_bands],
         vec![1, 2],
     ]
+}
+
+/// The shape of the input tensor of a classifier.
+pub(crate) fn classifier_input_shape(form: &Classification) -> [usize; 3] {
+    let (n_leads, n_samples) = (form.leads.len(), form.input.n_samples);
+    match form.layout {
+        Layout::LeadSample => [1, n_leads, n_samples],
+        Layout::SampleLead => [1, n_samples, n_leads],
+    }
+}
+
+/// The shapes of the output tensors of a classifier.
+pub(crate) fn classifier_output_shapes(form: &Classification) -> Vec<Vec<usize>> {
+    let sizes = [Some(form.labels.len()), form.embedding];
+    sizes.iter().flatten().map(|size| vec![1, *size]).collect()
+}
+
+/// The input tensor of a classifier from `[lead, sample]`.
+pub(crate) fn lay<'a>(form: &Classification, values: &'a [f32]) -> Cow<'a, [f32]> {
+    match form.layout {
+        Layout::LeadSample => values.into(),
+        Layout::SampleLead => {
+            let n = form.input.n_samples;
+            let column = |sample: usize| values[sample..].iter().step_by(n).copied();
+            (0..n).flat_map(column).collect()
+        }
+    }
 }
 
 /// One lead of the input: its samples, mV, and which of them mean something.
