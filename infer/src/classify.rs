@@ -172,6 +172,22 @@ impl Classifier {
         Ok(diagnosis)
     }
 
+    /// What the model gives of each label for an input that was prepared elsewhere, `[lead, sample]`, as logits: to check
+    /// it against the program that it was exported from.
+    ///
+    /// # Errors
+    /// [`Error::Classify`] for an input of another size, and as [`classify`](Self::classify).
+    pub fn logits(&self, prepared: &[f32]) -> Result<Vec<f32>, Error> {
+        let expected = self.form.leads.len() * self.form.input.n_samples;
+        if prepared.len() != expected {
+            return Err(Error::Classify {
+                model: self.model.name.clone(),
+                reason: format!("{} values, where it takes {expected}", prepared.len()),
+            });
+        }
+        Ok(self.run(prepared)?.logits)
+    }
+
     /// The labels that are probable enough to be said, with what speaks for each; the most probable first.
     /// `diagnosis` is what this classifier said of `twelve`.
     pub fn findings(&self, diagnosis: &Diagnosis, twelve: &TwelveLead) -> Vec<Finding> {

@@ -295,3 +295,57 @@ fn a_library_names_each_classifier_once_and_keeps_windows_for_it() {
     let again = library.add("m.toml", Manifest::parse("m.toml", TEXT).unwrap(), ONNX);
     assert!(matches!(again, Err(Error::Manifest { field: "name", .. })));
 }
+
+/// The architecture of a published model, narrow, with random weights: see `net1d.py` in `training/`.
+#[test]
+fn tract_agrees_with_onnxruntime() {
+    let text = include_str!("../training/golden/net1d-small.toml");
+    let onnx = include_bytes!("../training/golden/net1d-small.onnx");
+    let output = include_bytes!("../training/golden/net1d-small.output.f32");
+    let classifier = load(text, onnx).unwrap();
+    assert_eq!(classifier.when(), When::Alarm);
+    let given = |k: usize| ((k % 5000 * (7 + k / 5000) % 401) as f32 - 200.0) / 100.0;
+    let given: Vec<f32> = (0..12 * 5000).map(given).collect();
+    let found = classifier.logits(&given).unwrap();
+    let (words, _) = output.as_chunks::<4>();
+    assert_eq!((found.len(), words.len()), (150, 150));
+    let expected = words.iter().map(|word| f32::from_le_bytes(*word));
+    let largest = expected.clone().map(f32::abs).fold(0.0, f32::max);
+    let pairs = found.iter().zip(expected);
+    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-4 * largest, "{worst:e} of {largest}");
+    assert!(classifier.logits(&given[1..]).is_err());
+    // From a window to the end: all is random, but calibrated to be said.
+    let diagnosis = classifier.classify(&spikes(1.5)).unwrap();
+    assert_eq!(diagnosis.probabilities.len(), 150);
+    let findings = classifier.findings(&diagnosis, &spikes(1.5));
+    assert!(
+        findings
+            .iter()
+            .all(|finding| finding.evidence.values.len() == 10)
+    );
+}
+
+#[test]
+fn a_folder_of_models_is_loaded() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("training/golden");
+    let library = Library::load(&folder).unwrap();
+    let when = |classifier: &Classifier| (classifier.model().name.clone(), classifier.when());
+    let loaded: Vec<_> = library.classifiers().iter().map(when).collect();
+    let expected = [("net1d-small", When::Alarm), ("tallest", When::Window)];
+    assert_eq!(loaded, expected.map(|(name, when)| (name.to_owned(), when)));
+}
+
+#[test]
+fn a_model_may_take_samples_before_leads() {
+    let form = TEXT
+        .replace("[1, lead, sample]", "[1, sample, lead]")
+        .replace("n_samples = 2500", "n_samples = 2");
+    let manifest = Manifest::parse("m.toml", &form).unwrap();
+    let form = manifest.classification().unwrap();
+    assert_eq!(tensor::classifier_input_shape(form), [1, 2, 12]);
+    let values: Vec<f32> = (0..24u8).map(f32::from).collect();
+    let laid = tensor::lay(form, &values);
+    assert_eq!(laid[..4], [0.0, 2.0, 4.0, 6.0]);
+    assert_eq!(laid[12..15], [1.0, 3.0, 5.0]);
+}

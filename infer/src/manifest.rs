@@ -287,6 +287,16 @@ mod tests {
                 "[prepare]\nband_hz = [0.67, 130.0]",
                 "prepare.band_hz",
             ),
+            (
+                "[prepare]",
+                "[prepare]\nbaseline_s = 0.0",
+                "prepare.baseline_s",
+            ),
+            (
+                "[prepare]",
+                "[prepare]\nbaseline_s = inf",
+                "prepare.baseline_s",
+            ),
             ("embedding = 12", "embedding = 0", "output.embedding"),
             ("embedding = 12", "embedding = 11", "prototypes.embedding"),
             ("embedding = 12", "", "prototypes"),

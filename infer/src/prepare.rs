@@ -1,8 +1,9 @@
 //! From twelve leads to what a classifier was trained on: its rate, its length, its filters, its scale.
 //!
 //! Windows come as the service cuts them, in mV, 0.5 to 40 Hz. In this order: resample; take the middle, or hold the
-//! ends where the window is too short; notch; band-pass; z-score. In f64 until the end.
+//! ends where the window is too short; notch; band-pass; baseline; z-score. In f64 until the end.
 
+mod baseline;
 mod resample;
 mod zero_phase;
 
@@ -12,6 +13,7 @@ use std::ops::Range;
 use ecg::{SampleRate, TwelveLead};
 
 use crate::manifest::{Classification, Normalise, WindowShape};
+use baseline::Baseline;
 use resample::Resampler;
 use zero_phase::ZeroPhase;
 
@@ -26,6 +28,7 @@ pub(crate) struct Prepare {
     from: WindowShape,
     resampler: Resampler,
     filters: Vec<ZeroPhase>,
+    baseline: Option<Baseline>,
     normalise: Normalise,
 }
 
@@ -50,6 +53,7 @@ impl Prepare {
             from,
             resampler: resampler(from, rate),
             filters: notch.into_iter().chain(band).collect(),
+            baseline: form.prepare.baseline_s.map(|s| Baseline::design(s, rate)),
             normalise: form.prepare.normalise,
         }
     }
@@ -86,6 +90,9 @@ impl Prepare {
             }
             for filter in &self.filters {
                 filter.run(lead, &mut room);
+            }
+            if let Some(baseline) = self.baseline {
+                baseline.run(lead, &mut room);
             }
         }
         match self.normalise {
@@ -173,6 +180,30 @@ mod tests {
         assert!(seen.values[1749..2500].iter().all(|x| *x == 999.0));
         let seen = prepare(TEXT, &twelve(0, |_, _| 0.0));
         assert!(seen.real.is_empty() && seen.values.iter().all(|x| *x == 0.0));
+    }
+
+    /// Of one lead: see `write_prepared` in `training/`.
+    #[test]
+    fn a_lead_comes_out_as_scipy_prepares_it() {
+        let read = |bytes: &[u8]| -> Vec<f32> {
+            let (words, _) = bytes.as_chunks::<4>();
+            words.iter().map(|word| f32::from_le_bytes(*word)).collect()
+        };
+        let given = read(include_bytes!("../training/golden/prepared.input.f32"));
+        let expected = read(include_bytes!("../training/golden/prepared.output.f32"));
+        let text = TEXT
+            .replace("rate_hz = 250.0", "rate_hz = 500.0")
+            .replace("n_samples = 2500", "n_samples = 5000")
+            .replace("leads = [\"I\", \"II\",", "leads = [\"II\", \"I\",")
+            .replace(
+                "normalise = \"none\"",
+                "notch_hz = 50.0\nband_hz = [0.67, 40.0]\nbaseline_s = 0.4\nnormalise = \"lead\"",
+            );
+        let twelve = twelve(2560, |row, k| if row == 1 { given[k] } else { 0.0 });
+        let found = prepare(&text, &twelve).values;
+        let pairs = found.iter().zip(&expected);
+        let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 5e-3, "{worst:e} standard deviations");
     }
 
     #[test]

@@ -13,6 +13,9 @@ const MAX_LABELS: usize = 1 << 12;
 /// The most numbers of an embedding.
 const MAX_EMBEDDING: usize = 1 << 12;
 
+/// The longest span of a running median, s.
+const MAX_BASELINE_S: f64 = 5.0;
+
 /// When a classifier runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -67,6 +70,8 @@ pub struct Preparation {
     pub notch_hz: Option<f64>,
     /// A band-pass between these frequencies, without delay, Hz.
     pub band_hz: Option<[f64; 2]>,
+    /// Take away the running median over so many seconds.
+    pub baseline_s: Option<f64>,
     /// Over what the z-score is taken.
     pub normalise: Normalise,
 }
@@ -196,9 +201,15 @@ impl PrepareForm {
             let expected = format!("[low, high], above 0 and below {half}, half of input.rate_hz");
             return Err(at.refuse("prepare.band_hz", &expected, format!("{hz:?}")));
         }
+        let span = |seconds: &f64| *seconds > 0.0 && *seconds <= MAX_BASELINE_S;
+        if let Some(seconds) = self.baseline_s.filter(|seconds| !span(seconds)) {
+            let expected = format!("above 0, at most {MAX_BASELINE_S}");
+            return Err(at.refuse("prepare.baseline_s", &expected, seconds.to_string()));
+        }
         Ok(Preparation {
             notch_hz: self.notch_hz,
             band_hz: self.band_hz,
+            baseline_s: self.baseline_s,
             normalise: self.normalise,
         })
     }
@@ -307,6 +318,7 @@ struct InputForm {
 struct PrepareForm {
     notch_hz: Option<f64>,
     band_hz: Option<[f64; 2]>,
+    baseline_s: Option<f64>,
     normalise: Normalise,
 }
 

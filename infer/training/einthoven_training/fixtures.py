@@ -118,6 +118,29 @@ def write_zero_phase(folder: Path) -> None:
     (folder / "zero_phase.f32").write_bytes(rows.astype("<f4").tobytes())
 
 
+def write_prepared(folder: Path) -> None:
+    """Write a window of one lead, and what the preparation of ECGFounder makes of its middle 10 s with SciPy.
+
+    250 to 500 Hz, notch 50 Hz, 0.67 to 40 Hz, running median of 0.4 s taken away, z-score.
+    """
+    rng = np.random.default_rng(500)
+    t = np.arange(2560) / 250
+    lead = sum(
+        height * np.exp(-(((t + 0.3) % 0.83 - at) ** 2) / (2 * width**2))
+        for height, at, width in ((0.12, 0.2, 0.02), (-0.1, 0.34, 0.009), (1.1, 0.37, 0.011), (0.3, 0.6, 0.04))
+    )
+    lead += 0.2 * np.sin(2 * np.pi * 0.2 * t) + rng.normal(0, 0.05, t.size)
+    lead = signal.sosfiltfilt(signal.butter(4, [0.5, 40], "bandpass", fs=250, output="sos"), lead)
+    given = lead.astype("<f4")
+    twice = signal.resample_poly(given.astype(float), 2, 1, window=("kaiser", 9.0), padtype="edge")[60:5060]
+    prepared = signal.filtfilt(*signal.iirnotch(50, 30, 500), twice)
+    prepared = signal.filtfilt(*signal.butter(4, [0.67, 40], "bandpass", fs=500), prepared)
+    prepared -= signal.medfilt(prepared, 201)
+    prepared = (prepared - prepared.mean()) / prepared.std()
+    (folder / "prepared.input.f32").write_bytes(given.tobytes())
+    (folder / "prepared.output.f32").write_bytes(prepared.astype("<f4").tobytes())
+
+
 def main() -> None:
     """Write everything into a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -126,6 +149,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_tallest(folder)
     write_zero_phase(folder)
+    write_prepared(folder)
 
 
 if __name__ == "__main__":
