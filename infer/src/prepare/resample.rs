@@ -1,8 +1,8 @@
 //! A window at another rate: windowed sinc, zero delay.
 //!
 //! Output sample `k` lies `k` output periods after input sample 0. Beyond its ends a window goes on as its first and
-//! its last sample. Up to 0.8 of the lower of the two Nyquist frequencies a sine comes out within 0.02 % of its
-//! amplitude, away from the ends; from that frequency on at most 0.02 % of one is left.
+//! its last sample. Up to 0.8 of the lower of the two Nyquist frequencies a sine comes out within 2e-5 of its
+//! amplitude, away from the ends; from that frequency on at most 1e-5 of one is left.
 
 use std::f64::consts::PI;
 
@@ -12,6 +12,8 @@ use ecg::SampleRate;
 const REACH: f64 = 32.0;
 /// Where the kernel cuts, as a share of the lower of the two Nyquist frequencies.
 const CUT: f64 = 0.9;
+/// Products that are summed side by side.
+const LANES: usize = 16;
 /// Of the Kaiser window.
 const BETA: f64 = 9.0;
 
@@ -22,10 +24,10 @@ pub(super) struct Resampler {
     step: (usize, usize),
     n_in: usize,
     n_out: usize,
-    /// Taps to each side.
+    /// Taps to each side; a multiple of half of [`LANES`].
     half: usize,
     /// `[phase, tap]`: sample `k` of the output takes phase `k % step.1`. No more phases than the output has samples.
-    taps: Vec<f64>,
+    taps: Vec<f32>,
 }
 
 impl Resampler {
@@ -41,19 +43,19 @@ impl Resampler {
             clippy::cast_sign_loss,
             reason = "rates are 25 to 2000 Hz"
         )]
-        let half = (REACH * slower) as usize;
+        let half = ((REACH * slower) as usize).next_multiple_of(LANES / 2);
         let cut = CUT / slower;
         let mut taps = Vec::new();
         for k in 0..step.1.min(n_out) {
             let fraction = (k * step.0 % step.1) as f64 / step.1 as f64;
-            let first = taps.len();
-            taps.extend((1..=2 * half).map(|tap| {
+            let tap = |tap: usize| {
                 let x = tap as f64 - half as f64 - fraction;
                 sinc(cut * x) * kaiser(x / half as f64)
-            }));
+            };
             // A constant comes out as it went in.
-            let sum: f64 = taps[first..].iter().sum();
-            taps[first..].iter_mut().for_each(|tap| *tap /= sum);
+            let sum: f64 = (1..=2 * half).map(tap).sum();
+            #[expect(clippy::cast_possible_truncation, reason = "as precise as samples")]
+            taps.extend((1..=2 * half).map(|k| (tap(k) / sum) as f32));
         }
         Self {
             step,
@@ -73,28 +75,39 @@ impl Resampler {
     ///
     /// # Panics
     /// If the window has another length than it was designed for.
-    pub(super) fn run(&self, from: &[f32], held: &mut Vec<f64>, to: &mut Vec<f64>) {
+    pub(super) fn run(&self, from: &[f32], held: &mut Vec<f32>, to: &mut Vec<f64>) {
         assert_eq!(from.len(), self.n_in, "designed for another length");
-        let samples = from.iter().map(|x| f64::from(*x));
         let (Some(first), Some(last)) = (from.first(), from.last()) else {
             return;
         };
         if self.step == (1, 1) {
-            to.extend(samples);
+            to.extend(from.iter().map(|x| f64::from(*x)));
             return;
         }
         held.clear();
-        held.extend(std::iter::repeat_n(f64::from(*first), self.half));
-        held.extend(samples);
-        held.extend(std::iter::repeat_n(f64::from(*last), self.half));
+        held.resize(self.half, *first);
+        held.extend_from_slice(from);
+        held.resize(held.len() + self.half, *last);
         let width = 2 * self.half;
         to.extend((0..self.n_out).map(|k| {
             let start = k * self.step.0 / self.step.1 + 1;
             let taps = &self.taps[k % self.step.1 * width..][..width];
-            let seen = &held[start..][..width];
-            seen.iter().zip(taps).map(|(x, tap)| x * tap).sum::<f64>()
+            f64::from(dot(&held[start..][..width], taps))
         }));
     }
+}
+
+/// The sum of products, in lanes that a compiler can keep in one register; the length is a multiple of [`LANES`].
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (a, _) = a.as_chunks::<LANES>();
+    let (b, _) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += a * b;
+        }
+    }
+    lanes.iter().sum()
 }
 
 fn microhertz(rate: SampleRate) -> usize {
@@ -178,7 +191,7 @@ mod tests {
                 let expected = sine(hz, to, out.len());
                 left = left.max(worst(&out, &expected, out.len() / 8));
             }
-            assert!(left < 2e-4, "{from} to {to}: {left:e}");
+            assert!(left < 2e-5, "{from} to {to}: {left:e}");
         }
     }
 
@@ -187,7 +200,7 @@ mod tests {
         for hz in [50.0, 55.0, 60.0, 80.0, 110.0] {
             let out = resample(&sine(hz, 250.0, 2560), 250.0, 100.0);
             let left = worst(&out, &vec![0.0; out.len()], 128);
-            assert!(left < 2e-4, "{hz} Hz: {left:e}");
+            assert!(left < 1e-5, "{hz} Hz: {left:e}");
         }
     }
 
@@ -195,7 +208,7 @@ mod tests {
     fn a_constant_stays_one_to_the_ends_and_short_windows_do_no_harm() {
         let out = resample(&vec![3.0; 2560], 250.0, 100.0);
         assert_eq!(out.len(), 1024);
-        assert!(worst(&out, &vec![3.0; 1024], 0) < 1e-12);
+        assert!(worst(&out, &vec![3.0; 1024], 0) < 2e-6);
         assert_eq!(resample(&vec![3.0; 2560], 250.0, 500.0).len(), 5120);
         assert_eq!(resample(&[1.0, 1.0], 250.0, 100.0).len(), 0);
         assert_eq!(resample(&[1.0; 3], 250.0, 100.0).len(), 1);
