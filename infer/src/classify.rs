@@ -172,6 +172,11 @@ impl Classifier {
         Ok(diagnosis)
     }
 
+    /// What the model is shown of a window, `[lead, sample]`: to check it against what it was trained on.
+    pub fn prepared(&self, twelve: &TwelveLead) -> Vec<f32> {
+        self.prepare.run(twelve).values
+    }
+
     /// What the model gives of each label for an input that was prepared elsewhere, `[lead, sample]`, as logits: to check
     /// it against the program that it was exported from.
     ///
@@ -435,8 +440,9 @@ fn text(diagnosis: &Diagnosis, label: &Label, p: f32, prototypes: &[Prototype]) 
         };
         parts.push(format!("90 % set: {}{more}", named.join(", ")));
     }
-    let mut others = diagnosis.probabilities.iter();
-    if let Some((next, p)) = others.find(|(other, _)| other != label) {
+    let mut ranked = diagnosis.probabilities.iter();
+    ranked.find(|(other, _)| other == label);
+    if let Some((next, p)) = ranked.next() {
         parts.push(format!("next: {next} {p:.2}"));
     }
     if let Some(nearest) = prototypes.first() {

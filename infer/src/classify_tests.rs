@@ -122,6 +122,13 @@ fn a_finding_says_what_speaks_for_it() {
             ("tall_ii", Some(Limit::Below(0.5))),
         ]
     );
+    // What is less probable than it, not what is more.
+    assert!(
+        findings[1]
+            .evidence
+            .text
+            .contains("next: Tall in II 0.40; nearest")
+    );
     let nearest = &finding.evidence.prototypes;
     assert_eq!((nearest.len(), &*nearest[0].recording), (2, "tallest/V1"));
     assert!(nearest[0].distance < nearest[1].distance);
@@ -348,4 +355,68 @@ fn a_model_may_take_samples_before_leads() {
     let laid = tensor::lay(form, &values);
     assert_eq!(laid[..4], [0.0, 2.0, 4.0, 6.0]);
     assert_eq!(laid[12..15], [1.0, 3.0, 5.0]);
+}
+
+fn shipped() -> Classifier {
+    let library = Library::shipped().unwrap();
+    let mut classifiers = library.classifiers().iter();
+    let found = classifiers.find(|classifier| classifier.model().name == "superclass-12");
+    found.unwrap().clone()
+}
+
+fn thousandths(bytes: &[u8]) -> Vec<f32> {
+    let (words, _) = bytes.as_chunks::<2>();
+    let words = words.iter().map(|word| i16::from_le_bytes(*word));
+    words.map(|word| f32::from(word) / 1000.0).collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|word| f32::from_le_bytes(*word)).collect()
+}
+
+/// How far apart, relative to the largest.
+fn apart(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().copied().map(f32::abs).fold(0.0, f32::max);
+    let pairs = found.iter().zip(expected);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
+}
+
+/// The fixtures were made by onnxruntime: see `write_golden` in `training/`. The second is a window from beginning to
+/// end, with another resampler.
+#[test]
+fn the_shipped_classifier_gives_what_it_gave_where_it_was_trained() {
+    let classifier = shipped();
+    let input = thousandths(include_bytes!("../training/golden/superclass-12.input.i16"));
+    let expected = floats(include_bytes!(
+        "../training/golden/superclass-12.output.f32"
+    ));
+    let output = classifier.run(&input).unwrap();
+    let found = [output.logits, output.embedding].concat();
+    let off = apart(&found, &expected);
+    assert!(off < 1e-4, "{off:e}");
+
+    let mut twelve = spikes(1.5);
+    twelve.samples = thousandths(include_bytes!(
+        "../training/golden/superclass-12.window.i16"
+    ));
+    let expected = floats(include_bytes!(
+        "../training/golden/superclass-12.window.f32"
+    ));
+    let output = classifier
+        .run(&classifier.prepare.run(&twelve).values)
+        .unwrap();
+    let found = [output.logits, output.embedding].concat();
+    let off = apart(&found, &expected);
+    assert!(off < 2e-3, "{off:e}");
+    let diagnosis = classifier.classify(&twelve).unwrap();
+    assert_eq!(diagnosis.embedding.len(), 64);
+    assert_eq!(diagnosis.probabilities.len(), 5);
+    let findings = classifier.findings(&diagnosis, &twelve);
+    assert!(!findings.is_empty());
+    let label = &*findings[0].label.name;
+    let explained = &classifier.explain(&twelve, &[label]).unwrap()[0];
+    assert_eq!((explained.leads.len(), explained.parts.len()), (12, 10));
+    assert!(explained.leads.iter().any(|(_, fall)| *fall > 0.0));
 }
