@@ -14,7 +14,7 @@ use ecg::{
 };
 
 use crate::manifest::{Activation, Classification, Example, Manifest, Target, When, WindowShape};
-use crate::model::Plan;
+use crate::model::{Plan, Runtime};
 use crate::prepare::{Prepare, Seen};
 use crate::{Error, tensor};
 
@@ -103,9 +103,10 @@ impl Classifier {
         manifest: &Manifest,
         form: &Classification,
         from: WindowShape,
+        runtime: &Runtime,
         onnx: &[u8],
     ) -> Result<Self, Error> {
-        let plan = Plan::build(manifest, onnx)?;
+        let plan = Plan::build(runtime, manifest, onnx)?;
         let name = |target: &Target| &*String::leak(target.label.name.clone().into_owned());
         Ok(Self {
             model: manifest.model.clone(),

@@ -350,7 +350,7 @@ fn a_model_may_take_samples_before_leads() {
         .replace("n_samples = 2500", "n_samples = 2");
     let manifest = Manifest::parse("m.toml", &form).unwrap();
     let form = manifest.classification().unwrap();
-    assert_eq!(tensor::classifier_input_shape(form), [1, 2, 12]);
+    assert_eq!(tensor::shapes(&manifest.kind).input, [1, 2, 12]);
     let values: Vec<f32> = (0..24u8).map(f32::from).collect();
     let laid = tensor::lay(form, &values);
     assert_eq!(laid[..4], [0.0, 2.0, 4.0, 6.0]);

@@ -49,6 +49,7 @@ pub use manifest::{
     Activation, Classification, Example, Kind, Layout, LeadSet, Manifest, Normalise, Platt,
     Preparation, Reconstruction, Target, When, WindowShape,
 };
+pub use model::Runtime;
 pub use numbers::{pearson, solve};
 pub use pool::{Job, Outcome, Pool, Task};
 pub use reconstruct::{Reconstructor, derive};

@@ -12,9 +12,11 @@ use ecg::{ModelRef, SampleRate};
 use crate::manifest::{Manifest, Reconstruction, WindowShape};
 use crate::model::Plan;
 use crate::{Classifier, Error, Kind};
+use crate::model::{Plan, Runtime};
+use crate::{Classifier, Error, Kind, RhythmModel};
 
 /// The largest manifest that is read, in bytes.
-const MAX_MANIFEST: u64 = 1 << 16;
+const MAX_MANIFEST: u64 = 1 << 22;
 /// The largest ONNX file that is read, in bytes.
 const MAX_ONNX: u64 = 1 << 29;
 
@@ -36,15 +38,28 @@ pub(crate) struct Model {
 /// Models: those that give leads, which take the same windows, and classifiers.
 #[derive(Debug, Clone, Default)]
 pub struct Library {
+    runtime: Runtime,
     manifests: Vec<Manifest>,
     reconstructing: Vec<Model>,
     classifiers: Vec<Classifier>,
 }
 
 impl Library {
-    /// A library without models: leads are derived, none is reconstructed.
+    /// A library without models: leads are derived, none is reconstructed. tract runs what is added.
     pub fn empty() -> Self {
+        #[cfg(all(test, feature = "ort"))]
+        if let Some(library) = std::env::var_os("ORT_DYLIB_PATH") {
+            return Self::on(Runtime::OnnxRuntime(library.into()));
+        }
         Self::default()
+    }
+
+    /// A library without models: what is added runs on this.
+    pub fn on(runtime: Runtime) -> Self {
+        Self {
+            runtime,
+            ..Self::default()
+        }
     }
 
     /// The models inside the binary.
@@ -53,10 +68,19 @@ impl Library {
     /// As [`load`](Self::load), if the binary was built from files that do not fit each other.
     pub fn shipped() -> Result<Self, Error> {
         let mut library = Self::empty();
-        for (file, text, onnx) in SHIPPED {
-            library.add(file, Manifest::parse(file, text)?, onnx)?;
-        }
+        library.add_shipped()?;
         Ok(library)
+    }
+
+    /// Adds the models inside the binary.
+    ///
+    /// # Errors
+    /// As [`shipped`](Self::shipped).
+    pub fn add_shipped(&mut self) -> Result<(), Error> {
+        for (file, text, onnx) in SHIPPED {
+            self.add(file, Manifest::parse(file, text)?, onnx)?;
+        }
+        Ok(())
     }
 
     /// Every model of a directory: each `*.toml` is a manifest, its ONNX file lies beside it.
@@ -65,6 +89,16 @@ impl Library {
     /// [`Error::Read`] for a file that cannot be read, [`Error::Toml`], [`Error::Manifest`] and
     /// [`Error::Onnx`] for one that is not what it should be; also if there is no manifest.
     pub fn load(directory: &Path) -> Result<Self, Error> {
+        let mut library = Self::empty();
+        library.add_folder(directory)?;
+        Ok(library)
+    }
+
+    /// Adds every model of a directory.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); the models before the one that failed stay.
+    pub fn add_folder(&mut self, directory: &Path) -> Result<(), Error> {
         let read_error = |source| Error::Read {
             file: directory.display().to_string(),
             source,
@@ -88,7 +122,6 @@ impl Library {
             });
         }
         paths.sort();
-        let mut library = Self::empty();
         for path in paths {
             let file = path.display().to_string();
             let text = read(&path, MAX_MANIFEST)?;
@@ -98,9 +131,9 @@ impl Library {
             })?;
             let manifest = Manifest::parse(&file, &text)?;
             let onnx = read(&directory.join(&manifest.onnx_file), MAX_ONNX)?;
-            library.add(&file, manifest, &onnx)?;
+            self.add(&file, manifest, &onnx)?;
         }
-        Ok(library)
+        Ok(())
     }
 
     /// The manifests, in the order of loading.
@@ -141,7 +174,7 @@ impl Library {
         }
         match &manifest.kind {
             Kind::Classify(form) => {
-                let classifier = Classifier::new(&manifest, form, windows(), onnx)?;
+                let classifier = Classifier::new(&manifest, form, windows(), &self.runtime, onnx)?;
                 self.classifiers.push(classifier);
             }
             Kind::Reconstruct(form) => {
@@ -149,8 +182,13 @@ impl Library {
                 self.reconstructing.push(Model {
                     about: manifest.model.clone(),
                     form: form.clone(),
-                    plan: Plan::build(&manifest, onnx)?,
+                    plan: Plan::build(&self.runtime, &manifest, onnx)?,
                 });
+            }
+            Kind::Rhythm(form) => {
+                let plan = Plan::build(&self.runtime, &manifest, onnx)?;
+                let model = RhythmModel::new(manifest.model.clone(), form.clone(), plan);
+                self.rhythm.get_or_insert_with(|| Arc::new(model));
             }
         }
         self.manifests.push(manifest);

@@ -10,36 +10,46 @@
 
 use std::borrow::Cow;
 
-use crate::manifest::{Classification, Layout, Reconstruction};
+use crate::manifest::{Classification, Kind, Layout, Reconstruction};
+use crate::rhythm::{self, RhythmLabel};
 
-/// The shape of the input tensor.
-pub(crate) fn input_shape(form: &Reconstruction) -> [usize; 3] {
-    [1, 2 * form.leads.len(), form.window.n_samples]
+/// The shapes of a model's tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shapes {
+    pub(crate) input: [usize; 3],
+    pub(crate) outputs: Vec<Vec<usize>>,
 }
 
-/// The shapes of the output tensors.
-pub(crate) fn output_shapes(form: &Reconstruction) -> [Vec<usize>; 3] {
-    let n_leads = form.leads.len();
-    [
-        vec![1, n_leads, form.window.n_samples],
-        vec![1, n_leads, form.n_bands],
-        vec![1, 2],
-    ]
-}
-
-/// The shape of the input tensor of a classifier.
-pub(crate) fn classifier_input_shape(form: &Classification) -> [usize; 3] {
-    let (n_leads, n_samples) = (form.leads.len(), form.input.n_samples);
-    match form.layout {
-        Layout::LeadSample => [1, n_leads, n_samples],
-        Layout::SampleLead => [1, n_samples, n_leads],
+/// The shapes that a manifest says.
+pub(crate) fn shapes(kind: &Kind) -> Shapes {
+    match kind {
+        Kind::Reconstruct(form) => {
+            let (n_leads, n_samples) = (form.leads.len(), form.window.n_samples);
+            Shapes {
+                input: [1, 2 * n_leads, n_samples],
+                outputs: vec![
+                    vec![1, n_leads, n_samples],
+                    vec![1, n_leads, form.n_bands],
+                    vec![1, 2],
+                ],
+            }
+        }
+        Kind::Classify(form) => {
+            let (n_leads, n_samples) = (form.leads.len(), form.input.n_samples);
+            let sizes = [Some(form.labels.len()), form.embedding];
+            Shapes {
+                input: match form.layout {
+                    Layout::LeadSample => [1, n_leads, n_samples],
+                    Layout::SampleLead => [1, n_samples, n_leads],
+                },
+                outputs: sizes.iter().flatten().map(|size| vec![1, *size]).collect(),
+            }
+        }
+        Kind::Rhythm(_) => Shapes {
+            input: [1, 1, rhythm::N_INPUT],
+            outputs: vec![vec![1, RhythmLabel::ALL.len()]],
+        },
     }
-}
-
-/// The shapes of the output tensors of a classifier.
-pub(crate) fn classifier_output_shapes(form: &Classification) -> Vec<Vec<usize>> {
-    let sizes = [Some(form.labels.len()), form.embedding];
-    sizes.iter().flatten().map(|size| vec![1, *size]).collect()
 }
 
 /// The input tensor of a classifier from `[lead, sample]`.
@@ -94,7 +104,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Reads the output tensors, which have [`output_shapes`].
+    /// Reads the output tensors, which have the [`shapes`] of the manifest.
     pub(crate) fn decode(form: &Reconstruction, outputs: Vec<Vec<f32>>) -> Option<Self> {
         let [leads, deviations, score] = <[_; 3]>::try_from(outputs).ok()?;
         let [expected_error, novelty] = <[_; 2]>::try_from(score).ok()?;
@@ -168,11 +178,11 @@ mod tests {
         expected[16..18].copy_from_slice(&[1.0, 1.0]);
         expected[20] = 1.0;
         assert_eq!(encode(form, &leads), expected);
-        assert_eq!(input_shape(form), [1, 16, 2]);
-        assert_eq!(
-            output_shapes(form),
-            [vec![1, 8, 2], vec![1, 8, 1], vec![1, 2]]
-        );
+        let expected = Shapes {
+            input: [1, 16, 2],
+            outputs: vec![vec![1, 8, 2], vec![1, 8, 1], vec![1, 2]],
+        };
+        assert_eq!(shapes(&manifest.kind), expected);
     }
 
     #[test]
