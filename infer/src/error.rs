@@ -54,6 +54,18 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A setting is outside its limits, or no number. Give up.
+    #[error("{key} is {value}, where {low} to {high} is allowed")]
+    Setting {
+        /// The key.
+        key: &'static str,
+        /// What it is set to.
+        value: f32,
+        /// The least allowed.
+        low: f32,
+        /// The most allowed.
+        high: f32,
+    },
     /// A model failed on a window. `leads` is what stands without it.
     #[error("model {model} failed: {reason}")]
     Run {

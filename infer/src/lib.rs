@@ -1,10 +1,10 @@
-//! 12-lead reconstruction and classification with tract.
+//! What can be said of an ECG beyond its beats: twelve leads and what is in them, with tract, and statements.
 //!
 //! A [`Library`] holds models that were checked against their manifests; a [`Reconstructor`]
 //! completes a window of measured leads to twelve, each with its origin; a [`Classifier`] says what
-//! is in them, with its evidence; a [`Pool`] completes windows on threads of its own, newest of each
-//! device first. Nothing here reads a clock, is async,
-//! or touches a file other than the models that are loaded at start.
+//! is in them, with its evidence; [`statements`] are findings that follow from what the signal chain knows of a
+//! stretch ([`Context`]). A [`Pool`] reads windows on threads of its own, newest of each device first. Nothing here
+//! reads a clock, is async, or touches a file other than the models that are loaded at start.
 //!
 //! ```
 //! use ecg::{Lead, LeadOrigin, SampleIndex, Window};
@@ -38,6 +38,7 @@ mod numbers;
 mod pool;
 mod prepare;
 mod reconstruct;
+pub mod statements;
 mod tensor;
 
 pub use calibration::{Calibration, Part, Unfit};
