@@ -98,6 +98,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A rhythm model failed, or answered with a value that is no number. Go on without its decision.
+    #[error("rhythm model {model} failed: {reason}")]
+    Rhythm {
+        /// The model's name.
+        model: String,
+        /// Why.
+        reason: String,
+    },
     /// A job panicked; its thread lives on. A bug worth a report.
     #[error("inference panicked: {reason}")]
     Panic {

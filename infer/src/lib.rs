@@ -38,6 +38,7 @@ mod numbers;
 mod pool;
 mod prepare;
 mod reconstruct;
+pub mod rhythm;
 pub mod statements;
 mod tensor;
 
@@ -48,9 +49,10 @@ pub use error::Error;
 pub use library::Library;
 pub use manifest::{
     Activation, Classification, Example, Kind, Layout, LeadSet, Manifest, Normalise, Platt,
-    Preparation, Reconstruction, Target, When, WindowShape,
+    Preparation, Reconstruction, RhythmForm, Target, When, WindowShape,
 };
 pub use model::Runtime;
 pub use numbers::{pearson, solve};
 pub use pool::{Job, Outcome, Pool, Task};
 pub use reconstruct::{Reconstructor, derive};
+pub use rhythm::{RhythmDecision, RhythmLabel, RhythmModel};

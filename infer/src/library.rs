@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use ecg::{ModelRef, SampleRate};
 
@@ -26,6 +27,23 @@ const SHIPPED: [(&str, &str, &[u8]); 1] = [(
     include_str!("../models/vae-12.toml"),
     include_bytes!("../models/vae-12.onnx"),
 )];
+const SHIPPED: [(&str, &str, &[u8]); 3] = [
+    (
+        "superclass-12.toml",
+        include_str!("../models/superclass-12.toml"),
+        include_bytes!("../models/superclass-12.onnx"),
+    ),
+    (
+        "vae-12.toml",
+        include_str!("../models/vae-12.toml"),
+        include_bytes!("../models/vae-12.onnx"),
+    ),
+    (
+        "rhythm-1.toml",
+        include_str!("../models/rhythm-1.toml"),
+        include_bytes!("../models/rhythm-1.onnx"),
+    ),
+];
 
 /// A model that gives leads, and what its manifest says about it.
 #[derive(Debug, Clone)]
@@ -42,6 +60,7 @@ pub struct Library {
     manifests: Vec<Manifest>,
     reconstructing: Vec<Model>,
     classifiers: Vec<Classifier>,
+    rhythm: Option<Arc<RhythmModel>>,
 }
 
 impl Library {
@@ -155,6 +174,11 @@ impl Library {
         window.or_else(|| classifying.map(|_| windows()))
     }
 
+    /// The model that names rhythms; the first, where there are several.
+    pub fn rhythm(&self) -> Option<&Arc<RhythmModel>> {
+        self.rhythm.as_ref()
+    }
+
     pub(crate) fn reconstructing(&self) -> impl Iterator<Item = &Model> {
         self.reconstructing.iter()
     }
@@ -187,6 +211,7 @@ impl Library {
             }
             Kind::Rhythm(form) => {
                 let plan = Plan::build(&self.runtime, &manifest, onnx)?;
+                let plan = Plan::build(&manifest, onnx)?;
                 let model = RhythmModel::new(manifest.model.clone(), form.clone(), plan);
                 self.rhythm.get_or_insert_with(|| Arc::new(model));
             }
@@ -263,7 +288,13 @@ mod tests {
         let shipped = Library::shipped().unwrap();
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         let loaded = Library::load(&directory).unwrap();
-        assert!(shipped.manifests().eq(loaded.manifests()));
+        let names = |library: &Library| {
+            let mut names: Vec<_> = library.manifests().cloned().collect();
+            names.sort_by(|a, b| a.model.name.cmp(&b.model.name));
+            names
+        };
+        assert_eq!(names(&shipped), names(&loaded));
+        assert_eq!(shipped.rhythm().unwrap().model().name, "rhythm-1");
         assert_eq!(shipped.window().unwrap().n_samples, 2560);
     }
 

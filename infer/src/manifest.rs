@@ -5,6 +5,7 @@
 
 mod classify;
 mod reconstruct;
+mod rhythm;
 
 use ecg::{Lead, ModelRef, SampleRate};
 use serde::Deserialize;
@@ -13,6 +14,7 @@ pub use classify::{
     Activation, Classification, Example, Layout, Normalise, Platt, Preparation, Target, When,
 };
 pub use reconstruct::{LeadSet, Reconstruction};
+pub use rhythm::RhythmForm;
 
 use crate::Error;
 
@@ -33,6 +35,8 @@ pub enum Kind {
     Reconstruct(Reconstruction),
     /// Says what is in twelve leads.
     Classify(Classification),
+    /// Names the rhythm of one lead.
+    Rhythm(RhythmForm),
 }
 
 /// The windows that a model takes.
@@ -99,6 +103,10 @@ impl Manifest {
                 let form: classify::Form = own.try_into().map_err(toml)?;
                 Kind::Classify(form.check(at)?)
             }
+            KindForm::Rhythm => {
+                let form: rhythm::Form = own.try_into().map_err(toml)?;
+                Kind::Rhythm(form.check(at)?)
+            }
         };
         Ok(Self {
             model: ModelRef {
@@ -117,7 +125,7 @@ impl Manifest {
     pub fn reconstruction(&self) -> Option<&Reconstruction> {
         match &self.kind {
             Kind::Reconstruct(reconstruction) => Some(reconstruction),
-            Kind::Classify(_) => None,
+            Kind::Classify(_) | Kind::Rhythm(_) => None,
         }
     }
 
@@ -125,7 +133,7 @@ impl Manifest {
     pub fn classification(&self) -> Option<&Classification> {
         match &self.kind {
             Kind::Classify(classification) => Some(classification),
-            Kind::Reconstruct(_) => None,
+            Kind::Reconstruct(_) | Kind::Rhythm(_) => None,
         }
     }
 }
@@ -182,6 +190,7 @@ struct Form {
 enum KindForm {
     Reconstruct,
     Classify,
+    Rhythm,
 }
 
 #[derive(Deserialize)]

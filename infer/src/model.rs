@@ -18,6 +18,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
 use crate::error::panic_message;
+use crate::rhythm::{self, RhythmLabel};
 use crate::{Error, Kind, Manifest, tensor};
 use crate::tensor::{self, Shapes};
 use crate::{Error, Manifest};
@@ -118,6 +119,10 @@ fn run(
     let values = |output: &TValue| {
         let view = output.to_plain_array_view::<f32>()?;
         TractResult::Ok(view.iter().copied().collect())
+        Kind::Rhythm(_) => (
+            [1, 1, rhythm::N_INPUT],
+            vec![vec![1, RhythmLabel::ALL.len()]],
+        ),
     };
     outputs.iter().map(values).collect()
 }

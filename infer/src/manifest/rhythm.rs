@@ -1,0 +1,101 @@
+//! What a manifest says of a model that names the rhythm of one lead.
+
+use serde::Deserialize;
+
+use super::At;
+use crate::Error;
+use crate::rhythm::{N_SAMPLES, NAMES, RATE_HZ, RhythmLabel};
+
+/// The only layout there is.
+const LAYOUT: &str = "[1, 1, wave + steps + numbers]";
+
+/// A model that names the rhythm of one lead.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RhythmForm {
+    /// Logits are divided by this.
+    pub temperature: f32,
+    /// Then this is added to that of each label, in the order of [`RhythmLabel::ALL`].
+    pub bias: [f32; 4],
+    /// Atrial fibrillation begins at or above this calibrated probability.
+    pub enter: f32,
+    /// It ends below this one.
+    pub leave: f32,
+}
+
+impl Form {
+    /// Checks what the manifest says.
+    pub(super) fn check(self, at: At<'_>) -> Result<RhythmForm, Error> {
+        let (input, output) = (self.input, self.output);
+        if input.layout != LAYOUT {
+            return Err(at.refuse("input.layout", LAYOUT, input.layout));
+        }
+        #[expect(clippy::float_cmp, reason = "the file must say exactly this")]
+        let same = input.rate_hz == RATE_HZ;
+        if !same {
+            let found = input.rate_hz.to_string();
+            return Err(at.refuse("input.rate_hz", &RATE_HZ.to_string(), found));
+        }
+        if input.n_samples != N_SAMPLES {
+            let found = input.n_samples.to_string();
+            return Err(at.refuse("input.n_samples", &N_SAMPLES.to_string(), found));
+        }
+        if input.numbers != NAMES {
+            let found = format!("{:?}", input.numbers);
+            return Err(at.refuse("input.numbers", &format!("{NAMES:?}"), found));
+        }
+        let labels = RhythmLabel::ALL.map(RhythmLabel::letter);
+        if output.labels != labels {
+            let found = format!("{:?}", output.labels);
+            return Err(at.refuse("output.labels", &format!("{labels:?}"), found));
+        }
+        if !(output.temperature >= 0.01 && output.temperature <= 100.0) {
+            let found = output.temperature.to_string();
+            return Err(at.refuse("output.temperature", "0.01 to 100", found));
+        }
+        if !output.bias.iter().all(|bias| bias.abs() <= 20.0) {
+            let found = format!("{:?}", output.bias);
+            return Err(at.refuse("output.bias", "four numbers from -20 to 20", found));
+        }
+        if !(output.enter > 0.0 && output.enter < 1.0) {
+            let found = output.enter.to_string();
+            return Err(at.refuse("output.enter", "between 0 and 1", found));
+        }
+        if !(output.leave > 0.0 && output.leave <= output.enter) {
+            let found = output.leave.to_string();
+            return Err(at.refuse("output.leave", "above 0 and at most output.enter", found));
+        }
+        Ok(RhythmForm {
+            temperature: output.temperature,
+            bias: output.bias,
+            enter: output.enter,
+            leave: output.leave,
+        })
+    }
+}
+
+/// The part of a manifest that is of this kind.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Form {
+    input: InputForm,
+    output: OutputForm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputForm {
+    layout: String,
+    rate_hz: f64,
+    n_samples: usize,
+    numbers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutputForm {
+    labels: Vec<char>,
+    temperature: f32,
+    bias: [f32; 4],
+    enter: f32,
+    leave: f32,
+}
