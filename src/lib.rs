@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod pipeline;
 pub mod record;
+pub mod rhythm;
 pub mod stage;
 pub mod wall;
 pub mod wearable;

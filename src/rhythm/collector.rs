@@ -1,0 +1,352 @@
+//! From what a chain says to the stretches that a rhythm is told from.
+
+use std::collections::VecDeque;
+
+use dsp::Output;
+use ecg::{Beat, Layout, Lead, Measurement, Quality, SampleIndex, SampleRate, SignalKind};
+use infer::Context;
+use infer::rhythm::{N_SAMPLES, RATE_HZ};
+
+/// The longest stretch.
+pub const SPAN_SECONDS: f64 = N_SAMPLES as f64 / RATE_HZ;
+/// The shortest stretch that says anything.
+pub const LEAST_SECONDS: f64 = 9.0;
+/// From one stretch to the next.
+pub const HOP_SECONDS: f64 = 5.0;
+/// Leads that are kept: the first of a record.
+pub const MAX_LEADS: usize = 3;
+
+/// Samples from one stretch to the next.
+const HOP: u64 = (HOP_SECONDS * RATE_HZ) as u64;
+/// Facts are known this much after the samples at the latest, with much to spare.
+const LAG: usize = 4 * RATE_HZ as usize;
+/// Microvolts in a millivolt.
+const UV: f32 = 1000.0;
+
+/// What a rhythm is told from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretch {
+    /// The lead of the best quality.
+    pub lead: Lead,
+    /// Its samples at 125 Hz, mV; the last one ends with the context.
+    pub samples: Vec<f32>,
+    /// What is known.
+    pub context: Context,
+}
+
+/// Collects the stretches of one record.
+#[derive(Debug)]
+pub struct Collector {
+    base: SampleRate,
+    rate: SampleRate,
+    /// Each so many-th sample of the trace is kept.
+    every: u64,
+    /// Place in the layout, lead, its samples in microvolts.
+    leads: Vec<(usize, Lead, VecDeque<i16>)>,
+    /// Number of the next sample of the trace; `None` at the start of a segment.
+    next: Option<u64>,
+    /// Number of the first sample that is kept.
+    first: u64,
+    beats: VecDeque<Beat>,
+    /// How many of them have their class.
+    n_told: usize,
+    measurements: VecDeque<Measurement>,
+    quality: VecDeque<Quality>,
+    decided: SampleIndex,
+    settled: SampleIndex,
+    /// The next stretch ends before this sample.
+    hop: u64,
+}
+
+impl Collector {
+    /// For records of `layout` whose chain has windows of `window_rate_hz`; `None` where that is no multiple of 125 Hz, or
+    /// there is no ECG.
+    pub fn new(layout: &Layout, window_rate_hz: f64) -> Option<Self> {
+        let every = window_rate_hz / RATE_HZ;
+        if !(every >= 1.0 && every.fract() == 0.0) {
+            return None;
+        }
+        let ecg = layout
+            .iter()
+            .enumerate()
+            .filter_map(|(k, signal)| match signal.kind {
+                SignalKind::Ecg(lead) => Some((k, lead, VecDeque::new())),
+                SignalKind::Ppg(_) => None,
+            });
+        let leads: Vec<_> = ecg.take(MAX_LEADS).collect();
+        if leads.is_empty() {
+            return None;
+        }
+        Some(Self {
+            base: layout.base_rate(),
+            rate: SampleRate::new(RATE_HZ).ok()?,
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a whole number, at least 1"
+            )]
+            every: every as u64,
+            leads,
+            next: None,
+            first: 0,
+            beats: VecDeque::new(),
+            n_told: 0,
+            measurements: VecDeque::new(),
+            quality: VecDeque::new(),
+            decided: SampleIndex(0),
+            settled: SampleIndex(0),
+            hop: 0,
+        })
+    }
+
+    /// Takes the next thing that the chain said; the stretches that it completes are appended to `out`.
+    pub fn push(&mut self, output: &Output, out: &mut Vec<Stretch>) {
+        match output {
+            Output::Beat(beat) => self.beats.push_back(*beat),
+            Output::Class(beat) => {
+                if let Some(kept) = self.beats.get_mut(self.n_told)
+                    && kept.r_peak == beat.r_peak
+                {
+                    kept.class = beat.class;
+                    self.n_told += 1;
+                }
+            }
+            Output::Complex(measurement) => self.measurements.push_back(slim(measurement)),
+            Output::Quality(quality) => {
+                let kept =
+                    |(_, lead, _): &(usize, Lead, _)| quality.signal == SignalKind::Ecg(*lead);
+                if self.leads.iter().any(kept) {
+                    self.quality.push_back(*quality);
+                }
+            }
+            Output::Decided(at) => self.decided = *at,
+            Output::Settled(at) => self.settled = *at,
+            Output::Trace(trace) => self.trace(trace),
+            Output::Pulse(_) | Output::Rate(_) | Output::Window(_) => return,
+        }
+        while let Some(end) = self.due() {
+            out.extend(self.stretch(end));
+            self.hop += HOP;
+        }
+        self.forget();
+    }
+
+    /// Samples are missing from here on: what was collected is dropped.
+    pub fn gap(&mut self) {
+        for (_, _, samples) in &mut self.leads {
+            samples.clear();
+        }
+        self.next = None;
+        self.beats.clear();
+        self.n_told = 0;
+        self.measurements.clear();
+        self.quality.clear();
+    }
+
+    /// The stretch up to where the record, or a segment of it, ended; after everything that the chain said of it.
+    pub fn last(&self) -> Option<Stretch> {
+        self.stretch(self.end())
+    }
+
+    /// Bytes of state, stack and heap.
+    pub fn state_bytes(&self) -> usize {
+        let samples = |(_, _, samples): &(usize, Lead, VecDeque<i16>)| samples.capacity() * 2;
+        let levels = |m: &Measurement| m.values.levels.capacity() * size_of::<ecg::Levels>();
+        size_of::<Self>()
+            + self.leads.iter().map(samples).sum::<usize>()
+            + self.beats.capacity() * size_of::<Beat>()
+            + self.measurements.capacity() * size_of::<Measurement>()
+            + self.measurements.iter().map(levels).sum::<usize>()
+            + self.quality.capacity() * size_of::<Quality>()
+    }
+
+    fn trace(&mut self, trace: &dsp::Trace) {
+        let expected = self
+            .next
+            .map(|next| trace.rate.convert(SampleIndex(next), self.base));
+        let next = match (self.next, expected) {
+            // A sample of either rate more or less is rounding.
+            (Some(next), Some(at)) if trace.start.since(at).0 <= 1 => next,
+            _ => {
+                self.restart(trace.start);
+                let next = index_at(trace.start, self.base, trace.rate);
+                self.first = next.div_ceil(self.every);
+                self.hop = (self.first / HOP + 1) * HOP;
+                next
+            }
+        };
+        let n = trace.signals.first().map_or(0, Vec::len);
+        for (k, _, samples) in &mut self.leads {
+            let Some(signal) = trace.signals.get(*k) else {
+                continue;
+            };
+            for (index, sample) in (next..).zip(signal) {
+                if index.is_multiple_of(self.every) {
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        reason = "it saturates, and NaN is 0"
+                    )]
+                    samples.push_back((sample * UV).round() as i16);
+                }
+            }
+        }
+        self.next = Some(next + n as u64);
+    }
+
+    /// A segment begins: nothing before it matters.
+    fn restart(&mut self, start: SampleIndex) {
+        for (_, _, samples) in &mut self.leads {
+            samples.clear();
+        }
+        self.drop_facts(start);
+    }
+
+    /// The number of the sample after the last.
+    fn end(&self) -> u64 {
+        let n = self
+            .leads
+            .first()
+            .map_or(0, |(_, _, samples)| samples.len());
+        self.first + n as u64
+    }
+
+    /// The end of the stretch that everything is known of, if there is one.
+    fn due(&self) -> Option<u64> {
+        self.next?;
+        let end = self.position(self.hop);
+        let told = self
+            .beats
+            .get(self.n_told)
+            .is_none_or(|beat| beat.r_peak >= end);
+        let known = self.end() >= self.hop && self.decided >= end && self.settled >= end && told;
+        known.then_some(self.hop)
+    }
+
+    fn position(&self, index: u64) -> SampleIndex {
+        self.rate.convert(SampleIndex(index), self.base)
+    }
+
+    /// What is known before the sample of number `end`.
+    fn stretch(&self, end: u64) -> Option<Stretch> {
+        let first = self.first.max(end.saturating_sub(N_SAMPLES as u64));
+        let n = usize::try_from(end.checked_sub(first)?).ok()?;
+        if (n as f64) < LEAST_SECONDS * RATE_HZ {
+            return None;
+        }
+        let skip = usize::try_from(first - self.first).ok()?;
+        let (start, end) = (self.position(first), self.position(end));
+        let quality: Vec<Quality> = self
+            .quality
+            .iter()
+            .filter(|second| second.start >= start && second.end <= end)
+            .copied()
+            .collect();
+        let score = |lead: Lead| -> f32 {
+            let of_lead = quality.iter().filter(|q| q.signal == SignalKind::Ecg(lead));
+            of_lead
+                .map(|q| if q.usable() { q.score } else { 0.0 })
+                .sum()
+        };
+        // The first of equals.
+        let best = self.leads.iter().reduce(|best, other| {
+            if score(other.1) > score(best.1) {
+                other
+            } else {
+                best
+            }
+        });
+        let (_, lead, samples) = best?;
+        let within = |at: SampleIndex| start <= at && at < end;
+        Some(Stretch {
+            lead: *lead,
+            samples: samples
+                .iter()
+                .skip(skip)
+                .take(n)
+                .map(|uv| f32::from(*uv) / UV)
+                .collect(),
+            context: Context {
+                start,
+                end,
+                rate: self.base,
+                leads: self.leads.iter().map(|(_, lead, _)| *lead).collect(),
+                beats: self
+                    .beats
+                    .iter()
+                    .filter(|b| within(b.r_peak))
+                    .copied()
+                    .collect(),
+                measurements: self
+                    .measurements
+                    .iter()
+                    .filter(|m| within(m.r_peak))
+                    .cloned()
+                    .collect(),
+                quality,
+            },
+        })
+    }
+
+    /// Drops what no stretch to come reaches back to.
+    fn forget(&mut self) {
+        let n = self
+            .leads
+            .first()
+            .map_or(0, |(_, _, samples)| samples.len());
+        let excess = n.saturating_sub(N_SAMPLES + HOP as usize + LAG);
+        if excess > 0 {
+            for (_, _, samples) in &mut self.leads {
+                samples.drain(..excess);
+            }
+            self.first += excess as u64;
+            self.drop_facts(self.position(self.first));
+        }
+    }
+
+    fn drop_facts(&mut self, start: SampleIndex) {
+        while self
+            .beats
+            .pop_front_if(|beat| beat.r_peak < start)
+            .is_some()
+        {
+            self.n_told = self.n_told.saturating_sub(1);
+        }
+        while self
+            .measurements
+            .pop_front_if(|m| m.r_peak < start)
+            .is_some()
+        {}
+        while self
+            .quality
+            .pop_front_if(|quality| quality.start < start)
+            .is_some()
+        {}
+    }
+}
+
+/// The number of the first sample at `rate` that is not before `at`.
+fn index_at(at: SampleIndex, base: SampleRate, rate: SampleRate) -> u64 {
+    let index = base.convert(at, rate);
+    let early = rate.convert(index, base) < at;
+    index.0 + u64::from(early)
+}
+
+/// A measurement without what no rhythm is told from: the levels of other leads, and medians.
+fn slim(measurement: &Measurement) -> Measurement {
+    let own = measurement
+        .values
+        .levels
+        .iter()
+        .filter(|level| level.lead == measurement.lead);
+    Measurement {
+        values: ecg::Values {
+            levels: own.copied().collect(),
+            ..measurement.values.clone()
+        },
+        median: ecg::Values {
+            levels: Vec::new(),
+            ..measurement.median.clone()
+        },
+        ..measurement.clone()
+    }
+}
