@@ -209,6 +209,10 @@ enum EvaluateCommand {
     Delineate(DelineateArgs),
     /// Twelve leads from fewer, against recordings of all twelve
     Reconstruct(ReconstructArgs),
+    /// Diagnostic superclasses against PTB-XL's labels, on measured and on reconstructed leads
+    Classify(ClassifyArgs),
+    /// Sinus rhythm, atrial fibrillation or another, against labels of records or rhythm marks
+    Rhythm(RhythmArgs),
 }
 
 #[derive(Debug, Args)]
@@ -307,6 +311,45 @@ struct ReconstructArgs {
     config: ConfigArgs,
 }
 
+#[derive(Debug, Args)]
+struct ClassifyArgs {
+    /// PTB-XL as published, or its records scaled lead by lead (labels.csv and signals_100hz_int16.npy)
+    dir: PathBuf,
+    /// The leads that are given where the others are reconstructed
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "II,V1,V5",
+        value_name = "LEADS"
+    )]
+    observed: Vec<ecg::Lead>,
+    /// Only records in these folds; the models that ship were trained on folds 1 to 8
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    folds: Vec<u8>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct RhythmArgs {
+    /// A folder of records with REFERENCE.csv, as in the Challenge 2017, or of records with rhythm marks in .atr files
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Use the rhythm model of this folder, such as one of a cross-validation
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Only the records that this file names, one a line
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
 /// What a command came to, other than success.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -343,6 +386,8 @@ pub fn main() -> ExitCode {
         Command::Evaluate(EvaluateCommand::Beats(args)) => evaluate::beats(&args),
         Command::Evaluate(EvaluateCommand::Delineate(args)) => evaluate::delineate(&args),
         Command::Evaluate(EvaluateCommand::Reconstruct(args)) => evaluate::reconstruct(&args),
+        Command::Evaluate(EvaluateCommand::Classify(args)) => evaluate::classify(&args),
+        Command::Evaluate(EvaluateCommand::Rhythm(args)) => evaluate::rhythm(&args),
         Command::Windows(args) => windows::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Migrate(args) => service::migrate(&args),

@@ -7,6 +7,7 @@ pub mod noise;
 pub mod qrs;
 pub mod reconstruct;
 pub mod report;
+pub mod rhythm;
 pub mod rhythms;
 pub mod runs;
 

@@ -11,11 +11,15 @@ use dsp::qrs::Networks;
 use infer::Manifest;
 
 use super::{BeatsArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, answer};
+use super::{
+    BeatsArgs, ClassifyArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, RhythmArgs, answer,
+};
 use crate::evaluate::beats as classes;
 use crate::evaluate::delineate as delineation;
 use crate::evaluate::noise::Noise;
 use crate::evaluate::qrs as scores;
 use crate::evaluate::reconstruct as reconstruction;
+use crate::evaluate::rhythm as rhythms;
 
 /// Scores beat detection on every record of a folder.
 pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
@@ -81,6 +85,53 @@ pub(super) fn reconstruct(args: &ReconstructArgs) -> Result<(), Failure> {
     };
     let bar = super::progress("records");
     let report = reconstruction::run(&args.dir, &config.dsp, &options, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(color_eyre::Report::from)?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Scores diagnostic superclasses on every labelled recording of a folder.
+pub(super) fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let options = classification::Options {
+        observed: args.observed.clone(),
+        folds: args.folds.clone(),
+        reconstructor: crate::pipeline::reconstructor(&config.infer).map_err(Failure::usage)?,
+    };
+    let bar = super::progress("records");
+    let report = classification::run(&args.dir, &config.dsp, &options, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(color_eyre::Report::from)?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Scores rhythms on every record of a folder.
+pub(super) fn rhythm(args: &RhythmArgs) -> Result<(), Failure> {
+    let mut config = args.config.load()?;
+    if let Some(models) = &args.models {
+        config.infer.models.clone_from(models);
+    }
+    let reconstructor = crate::pipeline::reconstructor(&config.infer).map_err(Failure::usage)?;
+    let model = reconstructor.library().rhythm();
+    let model = model.ok_or_else(|| Failure::usage(eyre!("no model names rhythms")))?;
+    let records = args.records.as_deref().map(|path| {
+        let text = std::fs::read_to_string(path);
+        let text = text.wrap_err_with(|| path.display().to_string())?;
+        let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
+        Ok::<_, color_eyre::Report>(names.map(str::to_owned).collect())
+    });
+    let options = rhythms::Options {
+        model: Arc::clone(model),
+        records: records.transpose().map_err(Failure::usage)?,
+    };
+    let bar = super::progress("records");
+    let report = rhythms::run(&args.dir, &config.dsp, &options, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     });

@@ -120,6 +120,27 @@ fn judge(table: &Path, entries: &mut [Entry]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Names of records with a label each, from a table of two columns; a line of headings, where there is one, is a row like
+/// any other.
+///
+/// # Errors
+/// A table that cannot be read, or does not have two columns.
+pub fn labels(table: &Path) -> Result<Vec<(String, String)>, Error> {
+    let malformed = |error: csv::Error| Error::Malformed {
+        path: table.to_owned(),
+        reason: error.to_string(),
+    };
+    let mut options = csv::ReaderBuilder::new();
+    let mut reader = options
+        .has_headers(false)
+        .from_path(table)
+        .map_err(malformed)?;
+    reader
+        .deserialize()
+        .map(|row| row.map_err(malformed))
+        .collect()
+}
+
 /// The rows of a table, each read by the names of its columns.
 fn rows<T: for<'de> Deserialize<'de>>(
     table: &Path,

@@ -1,0 +1,476 @@
+//! Rhythm: sinus, atrial fibrillation, other, too noisy, against the labels of whole records or against rhythm marks.
+//!
+//! A folder with `REFERENCE.csv` is one of the Challenge 2017: each record has one label. Ours is that of the one decision
+//! on a record that is no longer than a stretch; of a longer one, that with the largest mean logarithm of its probability
+//! over the decisions on whole stretches, one each hop and one at the end. F1 of each label is as in
+//! the Challenge, and so is the mean of those of N, A and O.
+//!
+//! In any other folder records have rhythm marks (`+`) in `.atr` files. The episodes that we find of atrial fibrillation
+//! are compared with those marked `(AFIB`, second by second from the first to the last sample. **Flutter
+//! (`(AFL`) is not fibrillation**: what we call fibrillation there counts against us, and is told apart as well.
+//!
+//! Reference: Clifford et al., AF Classification from a Short Single Lead ECG Recording, Computing in Cardiology 44 (2017);
+//! ANSI/AAMI EC57, duration sensitivity and positive predictivity of atrial fibrillation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dsp::Chain;
+use ecg::{SampleCount, SampleIndex, SampleRate};
+use infer::{RhythmDecision, RhythmLabel, RhythmModel};
+use serde::Serialize;
+
+use super::ec57::percent;
+use super::report::Excluded;
+use super::{REFERENCE, annotations, on_all_cores, play};
+use crate::record::annotation::{Annotation, AnnotationCode};
+use crate::record::{self, Player, Record};
+use crate::rhythm::{Change, Collector, Episodes, Stretch};
+
+/// The labels of the Challenge 2017.
+const LABELS: &str = "REFERENCE.csv";
+
+/// What is scored how.
+pub struct Options {
+    /// What names the rhythms.
+    pub model: Arc<RhythmModel>,
+    /// Only records with these names, where there are any.
+    pub records: Option<BTreeSet<String>>,
+}
+
+/// What came of all records.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    task: &'static str,
+    /// How many records were compared.
+    pub records: usize,
+    /// F1 of each label, against the labels of records.
+    pub f1: Option<BTreeMap<char, Option<f64>>>,
+    /// The mean of those of N, A and O.
+    pub mean_f1: Option<f64>,
+    /// How often which label (outer) was given which (inner).
+    pub confusion: Option<BTreeMap<char, BTreeMap<char, u64>>>,
+    /// Atrial fibrillation by duration, against marks.
+    pub af: Option<Fibrillation>,
+    /// Each record.
+    pub per_record: Vec<RecordScore>,
+    /// The records left out.
+    pub excluded: Vec<Excluded>,
+}
+
+/// What came of one record.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecordScore {
+    /// Its name.
+    pub record: String,
+    /// Against a label.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Labelled>,
+    /// Against marks.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub af: Option<Fibrillation>,
+}
+
+/// A record with a label.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Labelled {
+    /// The label that it has.
+    pub reference: char,
+    /// The one that it was given.
+    pub test: char,
+    /// Probabilities of N, A, O and ~.
+    pub probabilities: [f32; 4],
+}
+
+/// Fibrillation by duration.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Fibrillation {
+    /// Seconds of the reference.
+    pub seconds: f64,
+    /// Seconds that we found.
+    pub marked_seconds: f64,
+    /// Seconds of both.
+    pub common_seconds: f64,
+    /// Seconds that we found in what the reference calls flutter.
+    pub flutter_seconds: f64,
+    /// Episodes that we found.
+    pub episodes: u64,
+}
+
+impl Fibrillation {
+    /// Share of the time that was found, percent; `None` where there is none.
+    pub fn se(&self) -> Option<f64> {
+        (self.seconds > 0.0).then(|| 100.0 * self.common_seconds / self.seconds)
+    }
+
+    /// Share of the time found that is there, percent; `None` where none is found.
+    pub fn ppv(&self) -> Option<f64> {
+        (self.marked_seconds > 0.0).then(|| 100.0 * self.common_seconds / self.marked_seconds)
+    }
+}
+
+impl std::ops::AddAssign for Fibrillation {
+    fn add_assign(&mut self, other: Self) {
+        self.seconds += other.seconds;
+        self.marked_seconds += other.marked_seconds;
+        self.common_seconds += other.common_seconds;
+        self.flutter_seconds += other.flutter_seconds;
+        self.episodes += other.episodes;
+    }
+}
+
+impl Serialize for Fibrillation {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut all = serializer.serialize_struct("Fibrillation", 7)?;
+        all.serialize_field("se", &self.se())?;
+        all.serialize_field("ppv", &self.ppv())?;
+        all.serialize_field("seconds", &self.seconds)?;
+        all.serialize_field("marked_seconds", &self.marked_seconds)?;
+        all.serialize_field("common_seconds", &self.common_seconds)?;
+        all.serialize_field("flutter_seconds", &self.flutter_seconds)?;
+        all.serialize_field("episodes", &self.episodes)?;
+        all.end()
+    }
+}
+
+/// Scores every record of `dir` that has a label, or marks; the others are listed as left out. `progress` is told how many
+/// records are done, of how many.
+///
+/// # Errors
+/// A folder or a table of labels that cannot be read.
+pub fn run(
+    dir: &Path,
+    config: &dsp::Config,
+    options: &Options,
+    progress: impl Fn(usize, usize) + Sync,
+) -> Result<Report, record::Error> {
+    let labels = labels(&dir.join(LABELS))?;
+    let mut records = record::records_in(dir)?;
+    if let Some(wanted) = &options.records {
+        records.retain(|path| wanted.contains(&name_of(path)));
+    }
+    let done = AtomicUsize::new(0);
+    let scores = on_all_cores(&records, |path| {
+        let score = match &labels {
+            Some(labels) => labelled(path, labels, config, &options.model),
+            None => marked(path, config, &options.model),
+        };
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, records.len());
+        score
+    });
+    let (mut per_record, mut excluded) = (Vec::new(), Vec::new());
+    for (path, score) in records.iter().zip(scores) {
+        let record = name_of(path);
+        match score {
+            Ok(score) => per_record.push(score),
+            Err(reason) => excluded.push(Excluded { record, reason }),
+        }
+    }
+    Ok(Report::of(per_record, excluded, labels.is_some()))
+}
+
+fn name_of(path: &PathBuf) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// The labels of the records; `None` where there is no table.
+fn labels(table: &Path) -> Result<Option<BTreeMap<String, RhythmLabel>>, record::Error> {
+    if !table.exists() {
+        return Ok(None);
+    }
+    let rows = record::collection::labels(table)?.into_iter();
+    // Headings, which only some copies have, are no label.
+    let label = |(name, letter): (String, String)| Some((name, RhythmLabel::from_letter(&letter)?));
+    Ok(Some(rows.filter_map(label).collect()))
+}
+
+/// The label of a record against that which it has.
+fn labelled(
+    path: &PathBuf,
+    labels: &BTreeMap<String, RhythmLabel>,
+    config: &dsp::Config,
+    model: &RhythmModel,
+) -> Result<RecordScore, String> {
+    let record = name_of(path);
+    let reference = *labels.get(&record).ok_or("no label")?;
+    let decisions = decisions(path, config, model)?.decisions;
+    let last = decisions.last().ok_or("too short for a decision")?;
+    let length = |decision: &RhythmDecision| decision.end.since(decision.start);
+    // A whole stretch may be a sample shorter than another, by rounding.
+    let whole = |decision: &&RhythmDecision| length(decision).0 + 1 >= length(last).0;
+    let whole: Vec<&RhythmDecision> = decisions.iter().filter(whole).collect();
+    let mut logs = [0.0f32; 4];
+    for decision in &whole {
+        for (log, p) in logs.iter_mut().zip(decision.probabilities) {
+            *log += p.max(1e-9).ln() / whole.len() as f32;
+        }
+    }
+    let odds = logs.map(f32::exp);
+    let sum: f32 = odds.iter().sum();
+    let probabilities = odds.map(|odds| odds / sum);
+    let best = RhythmLabel::ALL.into_iter().reduce(|best, other| {
+        let more = probabilities[other.index()] > probabilities[best.index()];
+        if more { other } else { best }
+    });
+    Ok(RecordScore {
+        record,
+        label: Some(Labelled {
+            reference: reference.letter(),
+            test: best.unwrap_or(RhythmLabel::Noisy).letter(),
+            probabilities,
+        }),
+        af: None,
+    })
+}
+
+/// The fibrillation found in a record against its marks.
+fn marked(
+    path: &PathBuf,
+    config: &dsp::Config,
+    model: &RhythmModel,
+) -> Result<RecordScore, String> {
+    let marks = annotations(path, REFERENCE)?.list;
+    if !marks.iter().any(|mark| mark.code == AnnotationCode::RHYTHM) {
+        return Err("no rhythm marks".to_owned());
+    }
+    let Decided {
+        decisions,
+        rate,
+        end,
+    } = decisions(path, config, model)?;
+    let mut episodes = Episodes::new(rate, model.form());
+    let mut changes = Vec::new();
+    for decision in &decisions {
+        episodes.push(decision, &mut changes);
+    }
+    episodes.end(&mut changes);
+    let found: Vec<Range<SampleIndex>> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Ended(episode) => Some(episode.onset..episode.offset),
+            Change::Began(_) => None,
+        })
+        .collect();
+    let reference = spans(&marks, "(AFIB", end);
+    let seconds = |spans: &[Range<SampleIndex>]| -> f64 {
+        let samples = spans.iter().map(|span| span.end.since(span.start).0);
+        rate.seconds(SampleCount(samples.sum()))
+    };
+    Ok(RecordScore {
+        record: name_of(path),
+        label: None,
+        af: Some(Fibrillation {
+            seconds: seconds(&reference),
+            marked_seconds: seconds(&found),
+            common_seconds: seconds(&common(&reference, &found)),
+            flutter_seconds: seconds(&common(&spans(&marks, "(AFL", end), &found)),
+            episodes: found.len() as u64,
+        }),
+    })
+}
+
+/// Where a rhythm is marked: from its mark to the next, or to the end.
+fn spans(list: &[Annotation], aux: &str, end: SampleIndex) -> Vec<Range<SampleIndex>> {
+    let marks = || list.iter().filter(|a| a.code == AnnotationCode::RHYTHM);
+    let until = marks().skip(1).map(|mark| mark.at).chain([end]);
+    marks()
+        .zip(until)
+        .filter(|(mark, _)| mark.aux.trim_end_matches('\0') == aux)
+        .map(|(mark, until)| mark.at..until.min(end).max(mark.at))
+        .collect()
+}
+
+/// What is in both.
+fn common(a: &[Range<SampleIndex>], b: &[Range<SampleIndex>]) -> Vec<Range<SampleIndex>> {
+    let both = a.iter().flat_map(|a| {
+        b.iter()
+            .map(|b| a.start.max(b.start)..a.end.min(b.end))
+            .filter(|span| span.start < span.end)
+    });
+    both.collect()
+}
+
+/// What is decided of a record.
+struct Decided {
+    decisions: Vec<RhythmDecision>,
+    rate: SampleRate,
+    end: SampleIndex,
+}
+
+/// The decisions on a record at each hop and at its end.
+fn decisions(path: &Path, config: &dsp::Config, model: &RhythmModel) -> Result<Decided, String> {
+    let record = Record::open(path).map_err(|error| error.to_string())?;
+    let player = Player::new::<&str>(record, &[]).map_err(|error| error.to_string())?;
+    let layout = player.layout().clone();
+    let mut chain = Chain::new(&layout, config).map_err(|error| error.to_string())?;
+    let collector = Collector::new(&layout, config.window.rate_hz);
+    let mut collector = collector.ok_or("no ECG lead at a rate that can be used")?;
+    let mut decisions = Vec::new();
+    let mut failed = None;
+    let mut stretches = Vec::new();
+    let decide = |stretch: &Stretch| model.decide(stretch.lead, &stretch.samples, &stretch.context);
+    let end = play(
+        player,
+        &mut chain,
+        |_| {},
+        |output| {
+            collector.push(&output, &mut stretches);
+            for stretch in stretches.drain(..) {
+                match decide(&stretch) {
+                    Ok(decision) => decisions.push(decision),
+                    Err(error) => failed = Some(error.to_string()),
+                }
+            }
+        },
+    )?;
+    if let Some(last) = collector.last()
+        && decisions
+            .last()
+            .is_none_or(|decision| decision.end < last.context.end)
+    {
+        decisions.push(decide(&last).map_err(|error| error.to_string())?);
+    }
+    match failed {
+        Some(reason) => Err(reason),
+        None => Ok(Decided {
+            decisions,
+            rate: layout.base_rate(),
+            end,
+        }),
+    }
+}
+
+impl Report {
+    fn of(per_record: Vec<RecordScore>, excluded: Vec<Excluded>, labelled: bool) -> Self {
+        let letters = RhythmLabel::ALL.map(RhythmLabel::letter);
+        let mut confusion: BTreeMap<char, BTreeMap<char, u64>> = letters
+            .into_iter()
+            .map(|a| (a, letters.into_iter().map(|b| (b, 0)).collect()))
+            .collect();
+        let mut af = Fibrillation::default();
+        for score in &per_record {
+            if let Some(Labelled {
+                reference, test, ..
+            }) = &score.label
+                && let Some(cell) = confusion
+                    .get_mut(reference)
+                    .and_then(|row| row.get_mut(test))
+            {
+                *cell += 1;
+            }
+            if let Some(of_record) = score.af {
+                af += of_record;
+            }
+        }
+        let f1: BTreeMap<char, Option<f64>> = letters
+            .into_iter()
+            .map(|letter| {
+                let row: u64 = confusion[&letter].values().sum();
+                let column: u64 = confusion.values().map(|row| row[&letter]).sum();
+                let both = 2 * confusion[&letter][&letter];
+                (
+                    letter,
+                    percent(both, row + column).map(|percent| percent / 100.0),
+                )
+            })
+            .collect();
+        let three: Option<Vec<f64>> = ['N', 'A', 'O'].iter().map(|letter| f1[letter]).collect();
+        let mean_f1 = three.filter(|_| labelled);
+        Self {
+            task: "rhythm",
+            records: per_record.len(),
+            mean_f1: mean_f1.map(|three| three.iter().sum::<f64>() / 3.0),
+            f1: labelled.then_some(f1),
+            confusion: labelled.then_some(confusion),
+            af: (!labelled).then_some(af),
+            per_record,
+            excluded,
+        }
+    }
+
+    /// The report as one line of JSON.
+    #[expect(clippy::missing_panics_doc, reason = "it cannot panic")]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a report has nothing but strings and numbers")
+    }
+}
+
+impl fmt::Display for Report {
+    /// The table.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self
+            .per_record
+            .iter()
+            .map(|score| score.record.chars().count());
+        let width = width.max().unwrap_or(0).max(6);
+        let one = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        if let (Some(f1), Some(confusion)) = (&self.f1, &self.confusion) {
+            writeln!(
+                f,
+                "{:width$} label given {:>8} {:>5} {:>5} {:>5}",
+                "record", "N", "A", "O", "~"
+            )?;
+            for score in &self.per_record {
+                let Some(label) = &score.label else { continue };
+                let [n, a, o, noisy] = label.probabilities;
+                writeln!(
+                    f,
+                    "{:width$} {:>5} {:>5} {n:>8.3} {a:.3} {o:.3} {noisy:.3}",
+                    score.record, label.reference, label.test
+                )?;
+            }
+            writeln!(
+                f,
+                "label      F1 {:>6} {:>6} {:>6} {:>6}  given",
+                "N", "A", "O", "~"
+            )?;
+            for letter in RhythmLabel::ALL.map(RhythmLabel::letter) {
+                let value = f1[&letter].map_or("-".to_owned(), |f1| format!("{f1:.3}"));
+                write!(f, "{letter:<5} {value:>7}")?;
+                for given in RhythmLabel::ALL.map(RhythmLabel::letter) {
+                    write!(f, " {:>6}", confusion[&letter][&given])?;
+                }
+                writeln!(f)?;
+            }
+            let mean = self.mean_f1.map_or("-".to_owned(), |f1| format!("{f1:.4}"));
+            writeln!(f, "mean F1 of N, A, O: {mean}")?;
+        }
+        if let Some(all) = &self.af {
+            writeln!(
+                f,
+                "{:width$} {:>7} {:>7} {:>9} {:>9} {:>9} {:>9} {:>8}",
+                "record", "Se", "+P", "AF s", "found s", "both s", "AFL s", "episodes"
+            )?;
+            let mut row = |name: &str, af: &Fibrillation| {
+                writeln!(
+                    f,
+                    "{name:width$} {:>7} {:>7} {:>9.0} {:>9.0} {:>9.0} {:>9.0} {:>8}",
+                    one(af.se()),
+                    one(af.ppv()),
+                    af.seconds,
+                    af.marked_seconds,
+                    af.common_seconds,
+                    af.flutter_seconds,
+                    af.episodes
+                )
+            };
+            for score in &self.per_record {
+                if let Some(af) = &score.af {
+                    row(&score.record, af)?;
+                }
+            }
+            row("all", all)?;
+        }
+        write!(f, "{} records", self.records)?;
+        for left_out in &self.excluded {
+            write!(f, "\nwithout {}: {}", left_out.record, left_out.reason)?;
+        }
+        writeln!(f)
+    }
+}
