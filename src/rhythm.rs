@@ -5,13 +5,15 @@
 //! them, once all of it is known: beats with their classes, measurements, quality. **A stretch does not depend on how the
 //! stream was cut into blocks, and none straddles a gap.** Stretches shorter than [`LEAST_SECONDS`] are not handed on.
 //!
-//! What is kept: [`MAX_LEADS`] leads at 125 Hz in microvolts, and the facts of as long; under 64 kB but for
-//! tachycardias that few hearts sustain.
+//! What is kept: [`MAX_LEADS`] leads at 125 Hz in microvolts, and the facts of as long; with three leads
+//! under 96 KiB up to 250 beats a minute.
 //!
 //! What the model decides of these stretches, in order, [`Episodes`] makes episodes of.
 
 mod collector;
 mod episodes;
+#[cfg(test)]
+mod tests;
 
 pub use collector::{Collector, HOP_SECONDS, LEAST_SECONDS, MAX_LEADS, SPAN_SECONDS, Stretch};
 pub use episodes::{Change, Episode, Episodes, LEAST_EPISODE_SECONDS};

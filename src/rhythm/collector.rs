@@ -5,6 +5,10 @@ use std::collections::VecDeque;
 use dsp::Output;
 use ecg::{Beat, Layout, Lead, Measurement, Quality, SampleIndex, SampleRate, SignalKind};
 use infer::Context;
+use ecg::{
+    Beat, Intervals, Layout, Lead, Levels, Measurement, Quality, SampleIndex, SampleRate,
+    SignalKind, Values, Wave,
+};
 use infer::rhythm::{N_SAMPLES, RATE_HZ};
 
 /// The longest stretch.
@@ -12,14 +16,16 @@ pub const SPAN_SECONDS: f64 = N_SAMPLES as f64 / RATE_HZ;
 /// The shortest stretch that says anything.
 pub const LEAST_SECONDS: f64 = 9.0;
 /// From one stretch to the next.
-pub const HOP_SECONDS: f64 = 5.0;
+pub const HOP_SECONDS: f64 = HOP as f64 / RATE_HZ;
 /// Leads that are kept: the first of a record.
 pub const MAX_LEADS: usize = 3;
 
 /// Samples from one stretch to the next.
-const HOP: u64 = (HOP_SECONDS * RATE_HZ) as u64;
+const HOP: u64 = 625;
 /// Facts are known this much after the samples at the latest, with much to spare.
-const LAG: usize = 4 * RATE_HZ as usize;
+const LAG: usize = 375;
+/// There is room for a second more, which comes before the oldest samples are dropped.
+const ROOM: usize = N_SAMPLES + LAG + 250;
 /// Microvolts in a millivolt.
 const UV: f32 = 1000.0;
 
@@ -50,7 +56,7 @@ pub struct Collector {
     beats: VecDeque<Beat>,
     /// How many of them have their class.
     n_told: usize,
-    measurements: VecDeque<Measurement>,
+    measurements: VecDeque<Measured>,
     quality: VecDeque<Quality>,
     decided: SampleIndex,
     settled: SampleIndex,
@@ -70,7 +76,7 @@ impl Collector {
             .iter()
             .enumerate()
             .filter_map(|(k, signal)| match signal.kind {
-                SignalKind::Ecg(lead) => Some((k, lead, VecDeque::new())),
+                SignalKind::Ecg(lead) => Some((k, lead, VecDeque::with_capacity(ROOM))),
                 SignalKind::Ppg(_) => None,
             });
         let leads: Vec<_> = ecg.take(MAX_LEADS).collect();
@@ -112,6 +118,7 @@ impl Collector {
                 }
             }
             Output::Complex(measurement) => self.measurements.push_back(slim(measurement)),
+            Output::Complex(measurement) => self.measurements.push_back(Measured::of(measurement)),
             Output::Quality(quality) => {
                 let kept =
                     |(_, lead, _): &(usize, Lead, _)| quality.signal == SignalKind::Ecg(*lead);
@@ -151,12 +158,15 @@ impl Collector {
     /// Bytes of state, stack and heap.
     pub fn state_bytes(&self) -> usize {
         let samples = |(_, _, samples): &(usize, Lead, VecDeque<i16>)| samples.capacity() * 2;
-        let levels = |m: &Measurement| m.values.levels.capacity() * size_of::<ecg::Levels>();
         size_of::<Self>()
             + self.leads.iter().map(samples).sum::<usize>()
             + self.beats.capacity() * size_of::<Beat>()
-            + self.measurements.capacity() * size_of::<Measurement>()
-            + self.measurements.iter().map(levels).sum::<usize>()
+            + self.measurements.capacity() * size_of::<Measured>()
+            + self
+                .measurements
+                .iter()
+                .map(|m| size_of_val(&*m.levels))
+                .sum::<usize>()
             + self.quality.capacity() * size_of::<Quality>()
     }
 
@@ -280,7 +290,7 @@ impl Collector {
                     .measurements
                     .iter()
                     .filter(|m| within(m.r_peak))
-                    .cloned()
+                    .map(Measured::whole)
                     .collect(),
                 quality,
             },
@@ -293,7 +303,7 @@ impl Collector {
             .leads
             .first()
             .map_or(0, |(_, _, samples)| samples.len());
-        let excess = n.saturating_sub(N_SAMPLES + HOP as usize + LAG);
+        let excess = n.saturating_sub(N_SAMPLES + LAG);
         if excess > 0 {
             for (_, _, samples) in &mut self.leads {
                 samples.drain(..excess);
@@ -348,5 +358,52 @@ fn slim(measurement: &Measurement) -> Measurement {
             ..measurement.median.clone()
         },
         ..measurement.clone()
+/// What is kept of a measured beat: all but the medians.
+#[derive(Debug, Clone)]
+struct Measured {
+    r_peak: SampleIndex,
+    lead: Lead,
+    p: Option<Wave>,
+    qrs: Wave,
+    t: Option<Wave>,
+    intervals: Intervals,
+    axis_degrees: Option<f32>,
+    levels: Box<[Levels]>,
+}
+
+impl Measured {
+    fn of(measurement: &Measurement) -> Self {
+        Self {
+            r_peak: measurement.r_peak,
+            lead: measurement.lead,
+            p: measurement.p,
+            qrs: measurement.qrs,
+            t: measurement.t,
+            intervals: measurement.values.intervals,
+            axis_degrees: measurement.values.axis_degrees,
+            levels: measurement.values.levels.as_slice().into(),
+        }
+    }
+
+    /// The measurement, without medians.
+    fn whole(&self) -> Measurement {
+        Measurement {
+            r_peak: self.r_peak,
+            lead: self.lead,
+            p: self.p,
+            qrs: self.qrs,
+            t: self.t,
+            values: Values {
+                intervals: self.intervals,
+                axis_degrees: self.axis_degrees,
+                levels: self.levels.to_vec(),
+            },
+            median: Values {
+                intervals: Intervals::default(),
+                axis_degrees: None,
+                levels: Vec::new(),
+            },
+            n_beats: 1,
+        }
     }
 }
