@@ -21,7 +21,7 @@ fn decide(bencher: divan::Bencher<'_, '_>) {
     let bump = |at: u64, peak: u64| (-((at as f32 - peak as f32 / 2.0) / 3.0).powi(2)).exp();
     let sample = |at: u64| peaks.iter().map(|peak| bump(at, *peak)).sum();
     let samples: Vec<f32> = (0..n).map(sample).collect();
-    let seconds = (n as f64 / RATE_HZ) as u64;
+    let seconds = rate.count(n as f64 / RATE_HZ).0 / 250;
     let context = Context {
         start: SampleIndex(0),
         end: SampleIndex(2 * n),

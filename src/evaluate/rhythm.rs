@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -174,7 +174,7 @@ pub fn run(
     Ok(Report::of(per_record, excluded, labels.is_some()))
 }
 
-fn name_of(path: &PathBuf) -> String {
+fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
@@ -192,7 +192,7 @@ fn labels(table: &Path) -> Result<Option<BTreeMap<String, RhythmLabel>>, record:
 
 /// The label of a record against that which it has.
 fn labelled(
-    path: &PathBuf,
+    path: &Path,
     labels: &BTreeMap<String, RhythmLabel>,
     config: &dsp::Config,
     model: &RhythmModel,
@@ -230,11 +230,7 @@ fn labelled(
 }
 
 /// The fibrillation found in a record against its marks.
-fn marked(
-    path: &PathBuf,
-    config: &dsp::Config,
-    model: &RhythmModel,
-) -> Result<RecordScore, String> {
+fn marked(path: &Path, config: &dsp::Config, model: &RhythmModel) -> Result<RecordScore, String> {
     let marks = annotations(path, REFERENCE)?.list;
     if !marks.iter().any(|mark| mark.code == AnnotationCode::RHYTHM) {
         return Err("no rhythm marks".to_owned());

@@ -29,9 +29,7 @@ impl Form {
         if input.layout != LAYOUT {
             return Err(at.refuse("input.layout", LAYOUT, input.layout));
         }
-        #[expect(clippy::float_cmp, reason = "the file must say exactly this")]
-        let same = input.rate_hz == RATE_HZ;
-        if !same {
+        if input.rate_hz != RATE_HZ {
             let found = input.rate_hz.to_string();
             return Err(at.refuse("input.rate_hz", &RATE_HZ.to_string(), found));
         }

@@ -147,8 +147,7 @@ fn scale(wave: &mut [f32]) {
     let peaks: Vec<f64> = peaks.filter(|peak| *peak > 0.0).map(f64::from).collect();
     #[expect(clippy::cast_possible_truncation, reason = "a median of f32 values")]
     let typical = median(&peaks) as f32;
-    // Also where there is no peak at all.
-    if !(typical > LEAST_MV) {
+    if typical.is_nan() || typical <= LEAST_MV {
         wave.fill(0.0);
         return;
     }

@@ -103,9 +103,9 @@ fn the_tensor_ends_with_the_stretch() {
     let (values, _) = input(Lead::II, &samples, &context);
     assert_eq!(values.len(), N_INPUT);
     assert!(values[..N_SAMPLES - 1250].iter().all(|value| *value == 0.0));
-    assert_eq!(values[N_SAMPLES - 1], 1.0);
+    assert!((values[N_SAMPLES - 1] - 1.0).abs() < 1e-6);
     let beats = &values[N_SAMPLES + 2 * 480..N_SAMPLES + 3 * 480];
-    let places: Vec<usize> = (0..480).filter(|k| beats[*k] == 1.0).collect();
+    let places: Vec<usize> = (0..480).filter(|k| beats[*k] > 0.5).collect();
     // 6, 5 and 4 s before the end, in steps of 8 samples at 125 Hz.
     assert_eq!(places, [386, 401, 417]);
 }
@@ -116,7 +116,7 @@ fn seconds_that_are_not_usable_are_not_shown() {
     context.quality[9].score = 0.1;
     let (values, _) = input(Lead::II, &[0.5; 1250], &context);
     assert!(values[N_SAMPLES - 125..N_SAMPLES].iter().all(|v| *v == 0.0));
-    assert_eq!(values[N_SAMPLES - 126], 1.0);
+    assert!((values[N_SAMPLES - 126] - 1.0).abs() < 1e-6);
 }
 
 #[test]
