@@ -470,3 +470,79 @@ impl fmt::Display for Report {
         writeln!(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(reference: char, test: char) -> RecordScore {
+        RecordScore {
+            record: "A1".to_owned(),
+            label: Some(Labelled {
+                reference,
+                test,
+                probabilities: [0.25; 4],
+            }),
+            af: None,
+        }
+    }
+
+    #[test]
+    fn f1_of_labels_by_hand() {
+        let scores = "NN NN NO AA OO OA ~N".split(' ').map(|pair| {
+            let mut letters = pair.chars();
+            score(letters.next().unwrap(), letters.next().unwrap())
+        });
+        let report = Report::of(scores.collect(), Vec::new(), true);
+        let f1 = report.f1.as_ref().unwrap();
+        // Twice those that agree, over those that have the label and those that were given it.
+        for (letter, expected) in [('N', 4.0 / 6.0), ('A', 2.0 / 3.0), ('O', 0.5), ('~', 0.0)] {
+            assert!((f1[&letter].unwrap() - expected).abs() < 1e-12, "{letter}");
+        }
+        let mean = (4.0 / 6.0 + 2.0 / 3.0 + 0.5) / 3.0;
+        assert!((report.mean_f1.unwrap() - mean).abs() < 1e-12);
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(json["task"], "rhythm");
+        assert_eq!(json["records"], 7);
+        assert_eq!(json["confusion"]["O"]["A"], 1);
+        assert!(report.to_string().contains("mean F1 of N, A, O: 0.6111"));
+    }
+
+    #[test]
+    fn fibrillation_is_counted_in_seconds_and_flutter_apart() {
+        let mark = |at: u64, aux: &str| Annotation {
+            aux: aux.to_owned(),
+            ..Annotation::new(SampleIndex(at), AnnotationCode::RHYTHM)
+        };
+        let marks = [
+            mark(0, "(N"),
+            mark(100, "(AFIB"),
+            mark(300, "(AFL"),
+            mark(400, "(AFIB"),
+        ];
+        let end = SampleIndex(500);
+        let fibrillation = spans(&marks, "(AFIB", end);
+        let of = |a: u64, b: u64| SampleIndex(a)..SampleIndex(b);
+        assert_eq!(fibrillation, [of(100, 300), of(400, 500)]);
+        let found = [of(50, 250), of(350, 450)];
+        assert_eq!(common(&fibrillation, &found), [of(100, 250), of(400, 450)]);
+        assert_eq!(common(&spans(&marks, "(AFL", end), &found), [of(350, 400)]);
+        let af = RecordScore {
+            label: None,
+            af: Some(Fibrillation {
+                seconds: 300.0,
+                marked_seconds: 250.0,
+                common_seconds: 200.0,
+                flutter_seconds: 50.0,
+                episodes: 2,
+            }),
+            ..score('A', 'A')
+        };
+        let report = Report::of(vec![af.clone(), af], Vec::new(), false);
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(json["f1"], serde_json::Value::Null);
+        assert_eq!(json["af"]["ppv"], 80.0);
+        assert_eq!(json["af"]["seconds"], 600.0);
+        assert_eq!(json["per_record"][0]["record"], "A1");
+    }
+}
