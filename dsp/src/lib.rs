@@ -42,6 +42,7 @@ pub mod ectopy;
 mod envelope;
 mod error;
 pub mod filter;
+mod forest;
 mod fusion;
 pub mod hrv;
 pub mod measure;
