@@ -337,7 +337,7 @@ impl Monitor {
                     self.machine.decided(position, events);
                     open.decided = position;
                 }
-                Output::Settled(_) => {}
+                Output::Ventricular(_) | Output::Settled(_) => {}
             }
         }
         self.take_events(effects);

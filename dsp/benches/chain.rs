@@ -8,11 +8,14 @@ use divan::counter::ItemsCount;
 use std::collections::VecDeque;
 
 use dsp::qrs::Qrs;
+use dsp::quality::Features;
 use dsp::quality::QualityMeter;
 use dsp::rr::RateCounter;
+use dsp::ventricular::{self, Detector};
 use dsp::{Chain, Config, Mains};
 use ecg::{
-    Block, Layout, Lead, RateSource, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec,
+    Block, Layout, Lead, Quality, QualityReason, RateSource, SampleIndex, SampleRate, SignalBlock,
+    SignalKind, SignalSpec,
 };
 
 const RATE: u64 = 250;
@@ -85,6 +88,48 @@ fn three_leads(bencher: Bencher<'_, '_>) {
                 chain.push(block, &mut out);
             }
             chain
+        });
+}
+
+/// The ventricular detector alone, three leads.
+#[divan::bench]
+fn ventricles(bencher: Bencher<'_, '_>) {
+    let rate = SampleRate::new(RATE as f64).expect("within the limits");
+    let leads: Vec<Vec<f32>> = (0..LEADS.len())
+        .map(|lead| (0..SECONDS).flat_map(|s| samples(s * RATE, lead)).collect())
+        .collect();
+    let detector = || {
+        let model = ventricular::Model::shipped();
+        let leads = LEADS.into_iter().enumerate();
+        let mut detector = Detector::new(model, rate, rate, leads).expect("a rate for it");
+        detector.reset(SampleIndex(0));
+        detector
+    };
+    bencher
+        .counter(ItemsCount::new(SECONDS * RATE * LEADS.len() as u64))
+        .with_inputs(detector)
+        .bench_values(|mut detector| {
+            let mut most = 0f32;
+            for second in 0..SECONDS {
+                let [start, end] = [second, second + 1].map(|second| SampleIndex(second * RATE));
+                for (k, lead) in leads.iter().enumerate() {
+                    let part = usize::try_from(second * RATE).unwrap_or(0)..;
+                    detector.push(k, start, &lead[part][..250]);
+                    let quality = Quality {
+                        signal: SignalKind::Ecg(LEADS[k]),
+                        start,
+                        end,
+                        score: 1.0,
+                        reason: QualityReason::Good,
+                    };
+                    detector.judge(k, &quality, Features::default());
+                }
+                for beat in (start.0..end.0).filter(|n| n % 200 == 100) {
+                    detector.beat(SampleIndex(beat));
+                }
+                detector.take(end, |told| most = most.max(told.vt));
+            }
+            most
         });
 }
 

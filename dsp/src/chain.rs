@@ -5,6 +5,7 @@
 //!            +-> PulseDetector (one per PPG) -> Selection > RateCounter --> Pulse, Rate
 //! Block -----+-> QualityMeter (one per signal) ---^----------------------> Quality
 //!            +-----------------------------------------> Meter ----------> Complex
+//!            +-> Resampler, beats, quality ------------> Detector -------> Ventricular
 //!            +-> Resampler (one per signal) -------------^
 //!                    +-> Baseline (one per signal) -> Trail -------------> Trace, Window
 //!                                                        +-> Classifier --> Class, of the beats of Fusion
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use ecg::{
     Beat, Block, Gap, Layout, Lead, Measurement, Pulse, Quality, Rate, RateSource, SampleIndex,
-    SampleRate, SignalKind, Strip, Window,
+    SampleRate, SignalKind, Strip, Ventricular, Window,
 };
 
 use crate::baseline::Baseline;
@@ -37,6 +38,7 @@ use crate::quality::QualityMeter;
 use crate::resample::{ResamplePlan, Resampler};
 use crate::rr::{self, RateCounter};
 use crate::selection::{Selection, Taken};
+use crate::ventricular::{self, Detector as Ventricles};
 use crate::window::{Trace, Trail};
 use crate::{Config, Error, delineate};
 
@@ -70,6 +72,8 @@ pub enum Output {
     Settled(SampleIndex),
     /// What was measured of a beat; a late fact.
     Complex(Box<Measurement>),
+    /// How likely ventricular tachycardia and fibrillation are as of a second; a late fact.
+    Ventricular(Ventricular),
     /// Filtered samples.
     Trace(Trace),
     /// A window for the models, at each hop.
@@ -83,6 +87,7 @@ impl Output {
     pub fn late_at(&self) -> Option<SampleIndex> {
         match self {
             Output::Complex(measurement) => Some(measurement.r_peak),
+            Output::Ventricular(second) => Some(SampleIndex(second.end.0.saturating_sub(1))),
             Output::Beat(_)
             | Output::Class(_)
             | Output::Pulse(_)
@@ -103,6 +108,8 @@ pub struct Models {
     pub qrs: Arc<qrs::Networks>,
     /// The classes of beats.
     pub classes: Arc<class::Model>,
+    /// Ventricular tachycardia and fibrillation.
+    pub ventricular: Arc<ventricular::Model>,
 }
 
 impl Default for Models {
@@ -111,6 +118,7 @@ impl Default for Models {
         Self {
             qrs: qrs::Networks::shipped(),
             classes: class::Model::shipped(),
+            ventricular: ventricular::Model::shipped(),
         }
     }
 }
@@ -128,6 +136,7 @@ pub struct Chain {
     ecg_rate: RateCounter,
     ppg_rate: RateCounter,
     meter: Meter,
+    ventricles: Ventricles,
     classifier: Classifier,
     /// The signals that it looks at.
     class_leads: Vec<usize>,
@@ -239,6 +248,11 @@ impl Chain {
         let (ecg, ppg) = preferences(layout);
         let mut class_leads = ecg.clone();
         class_leads.truncate(class::MAX_LEADS);
+        let leads = ecg
+            .iter()
+            .filter_map(|k| Some((*k, layout[*k].kind.lead()?)));
+        let weights = Arc::clone(&models.ventricular);
+        let ventricles = Ventricles::new(weights, base, window_rate, leads)?;
         Ok(Self {
             base,
             lag: base.count(Self::LAG_SECONDS),
@@ -250,6 +264,7 @@ impl Chain {
             ecg_rate: RateCounter::new(RateSource::Ecg, base),
             ppg_rate: RateCounter::new(RateSource::Ppg, base),
             meter: Meter::new(layout, window_rate, &ecg)?,
+            ventricles,
             classifier: Classifier::new(Arc::clone(&models.classes), base, class_leads.len()),
             class_leads,
             held: Vec::with_capacity(32),
@@ -310,21 +325,25 @@ impl Chain {
             let samples = &signal.samples[own(self.next).min(to)..to];
             let (ecg, ppg, held) = (&mut self.ecg, &mut self.ppg, &mut self.held);
             let (meter, trail) = (&mut self.meter, &mut self.trail);
-            path.quality.push(samples, signal.lead_off, |quality| {
-                ecg.judge(k, &quality);
-                ppg.judge(k, &quality);
-                meter.judge(k, &quality);
-                trail.judge(k, &quality);
-                held.push(Held {
-                    at: SampleIndex(quality.end.0 - 1),
-                    rank: 4 + k,
-                    output: Output::Quality(quality),
+            let ventricles = &mut self.ventricles;
+            path.quality
+                .push_measured(samples, signal.lead_off, |quality, features| {
+                    ecg.judge(k, &quality);
+                    ppg.judge(k, &quality);
+                    meter.judge(k, &quality);
+                    trail.judge(k, &quality);
+                    ventricles.judge(k, &quality, features);
+                    held.push(Held {
+                        at: SampleIndex(quality.end.0 - 1),
+                        rank: 4 + k,
+                        output: Output::Quality(quality),
+                    });
                 });
-            });
             path.detect(samples, signal.lead_off);
             meter.push(k, samples, signal.lead_off);
             path.trace(samples, signal.lead_off, |first, samples| {
                 meter.push_window(k, first, samples);
+                ventricles.push(k, first, samples);
             });
         }
         self.next = until;
@@ -344,9 +363,12 @@ impl Chain {
         if !self.running {
             return;
         }
-        let meter = &mut self.meter;
+        let (meter, ventricles) = (&mut self.meter, &mut self.ventricles);
         for (k, path) in self.paths.iter_mut().enumerate() {
-            path.finish(|first, samples| meter.push_window(k, first, samples));
+            path.finish(|first, samples| {
+                meter.push_window(k, first, samples);
+                ventricles.push(k, first, samples);
+            });
         }
         meter.finish();
         self.decide(self.next, out);
@@ -374,6 +396,11 @@ impl Chain {
         self.trail.window_at(end)
     }
 
+    /// What [`Output::Ventricular`] is told from.
+    pub fn ventricles(&self) -> &Ventricles {
+        &self.ventricles
+    }
+
     /// The memory that this chain holds, stack and heap.
     pub fn state_bytes(&self) -> usize {
         self.state_parts().iter().map(|(_, bytes)| bytes).sum()
@@ -399,6 +426,7 @@ impl Chain {
             ),
             ("trail", self.trail.heap_bytes()),
             ("measurements", self.meter.heap_bytes()),
+            ("ventricles", self.ventricles.heap_bytes()),
             (
                 "classes",
                 self.classifier.heap_bytes() + self.class_leads.capacity() * size_of::<usize>(),
@@ -418,6 +446,7 @@ impl Chain {
         self.ecg_rate.interrupt();
         self.ppg_rate.interrupt();
         self.meter.reset();
+        self.ventricles.reset(start);
         self.classifier.reset();
         let mut first = SampleIndex(0);
         for (k, path) in self.paths.iter_mut().enumerate() {
@@ -454,7 +483,7 @@ impl Chain {
         }
         let (held, rate) = (&mut self.held, &mut self.ecg_rate);
         let meter = &mut self.meter;
-        let classifier = &mut self.classifier;
+        let (classifier, ventricles) = (&mut self.classifier, &mut self.ventricles);
         self.ecg.take(until, |taken| match taken {
             Taken::Blind => {
                 rate.interrupt();
@@ -463,6 +492,7 @@ impl Chain {
             Taken::Found(at) => {
                 meter.beat(at);
                 classifier.push(at);
+                ventricles.beat(at);
                 let beat = Output::Beat(Beat {
                     r_peak: at,
                     class: None,
@@ -495,6 +525,13 @@ impl Chain {
                 at: measurement.r_peak,
                 rank: 0,
                 output: Output::Complex(Box::new(measurement)),
+            });
+        });
+        self.ventricles.take(until, |second| {
+            late.push(Held {
+                at: SampleIndex(second.end.0 - 1),
+                rank: 1,
+                output: Output::Ventricular(second),
             });
         });
         self.late.sort_by_key(|held| (held.at, held.rank));
@@ -653,5 +690,6 @@ const _: () = assert!(pulse::MEMORY_SECONDS + rr::WINDOW_SECONDS <= Chain::MEMOR
 const _: () = assert!(pulse::LAG_SECONDS <= Chain::LAG_SECONDS);
 const _: () = assert!(qrs::MEMORY_SECONDS + delineate::MEMORY_SECONDS <= Chain::MEMORY_SECONDS);
 const _: () = assert!(qrs::MEMORY_SECONDS + measure::MEMORY_SECONDS <= Chain::MEMORY_SECONDS);
+const _: () = assert!(qrs::MEMORY_SECONDS + ventricular::CONTEXT_SECONDS <= Chain::MEMORY_SECONDS);
 const _: () = assert!(delineate::LOOK_AHEAD_SECONDS <= Chain::SETTLE_SECONDS);
 const _: () = assert!(Chain::LAG_SECONDS + measure::NEXT_SECONDS < Chain::SETTLE_SECONDS);

@@ -53,6 +53,7 @@ pub mod resample;
 pub mod rr;
 mod selection;
 pub mod spectrum;
+pub mod ventricular;
 mod weights;
 mod window;
 

@@ -214,6 +214,16 @@ impl QualityMeter {
 
     /// Takes samples in and hands on what is known of each second that they complete.
     pub fn push(&mut self, samples: &[f32], off: bool, mut judged: impl FnMut(Quality)) {
+        self.push_measured(samples, off, |quality, _| judged(quality));
+    }
+
+    /// The same, and what each score was made of.
+    pub(crate) fn push_measured(
+        &mut self,
+        samples: &[f32],
+        off: bool,
+        mut judged: impl FnMut(Quality, Features),
+    ) {
         let mut rest = samples;
         while !rest.is_empty() {
             let left = self.part_end.saturating_sub(self.next).max(1);
@@ -284,12 +294,12 @@ impl QualityMeter {
     }
 
     /// A part of a second is complete, and with the last one the second.
-    fn turn(&mut self, judged: &mut impl FnMut(Quality)) {
+    fn turn(&mut self, judged: &mut impl FnMut(Quality, Features)) {
         self.tally.close(self.part);
         if self.next == self.end {
             if self.whole {
                 self.features = Features::of(&self.tally);
-                judged(self.judge());
+                judged(self.judge(), self.features);
             }
             self.second += 1;
             self.begin();

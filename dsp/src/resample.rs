@@ -290,8 +290,9 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     pairwise(sums)
 }
 
+/// Their sum, in a fixed order.
 #[inline(always)]
-fn pairwise(sums: [f32; 8]) -> f32 {
+pub(crate) fn pairwise(sums: [f32; 8]) -> f32 {
     (sums[0] + sums[4]) + (sums[1] + sums[5]) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
 }
 

@@ -4,8 +4,8 @@
 
 use dsp::{Chain, Config, Output, Trace};
 use ecg::{
-    Beat, BeatClass, Block, Gap, Layout, QualityReason, SampleIndex, SampleRate, SignalBlock,
-    SignalKind, SignalSpec,
+    Beat, BeatClass, Block, Gap, Layout, QualityReason, SampleCount, SampleIndex, SampleRate,
+    SignalBlock, SignalKind, SignalSpec,
 };
 use proptest::prelude::*;
 
@@ -663,6 +663,36 @@ fn every_beat_is_measured() {
 }
 
 #[test]
+fn every_second_is_told_in_time() {
+    let record = Record::new(30.0, 4);
+    for signals in [
+        &[("II", 250.0), ("V1", 250.0), ("V5", 250.0)][..],
+        &[("PPG", 125.0), ("I", 500.0)],
+        &[("II", 360.0)],
+        &[("II", 100.0)],
+    ] {
+        let layout = layout(signals);
+        let base = layout.base_rate();
+        let mut chain = chain(&layout);
+        let (mut out, step) = (Vec::new(), base.count(0.1).0);
+        let start = base.count(7.3).0;
+        for at in (start..base.count(27.3).0).step_by(usize::try_from(step).unwrap()) {
+            chain.push(&record.block(&layout, at, at + step), &mut out);
+            let ends = out.iter().filter_map(|output| match output {
+                Output::Ventricular(second) => Some(base.seconds(SampleCount(second.end.0))),
+                _ => None,
+            });
+            let ends: Vec<f64> = ends.collect();
+            // The first whole stretch of four seconds ends at 12 s; the lag is 1.5 s.
+            let now = base.seconds(SampleCount(at + step));
+            let expected = (12..40).map(f64::from);
+            let expected = expected.filter(|end| *end <= now - Chain::SETTLE_SECONDS + 1e-9);
+            assert_eq!(ends, expected.collect::<Vec<f64>>(), "{signals:?} at {now}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_measured_on_a_lead_that_is_off() {
     let record = Record::new(40.0, 11);
     let layout = layout(&[("I", BASE), ("II", BASE)]);
@@ -739,6 +769,8 @@ proptest! {
             out.iter().filter(after).cloned().collect()
         };
         prop_assert!(late_facts(&later).len() > 10);
+        let second = |o: &&Output| matches!(o, Output::Ventricular(_));
+        prop_assert!(late_facts(&later).iter().filter(second).count() > 10);
         prop_assert!(late_facts(&first) == late_facts(&later));
         prop_assert_eq!(facts(&first), facts(&later));
         // Classes that a watermark has passed are wanted again after a restart.

@@ -64,6 +64,7 @@ fn facts(samples: &[f32], start: usize) -> Vec<(u64, Output)> {
             Output::Beat(beat) | Output::Class(beat) => Some((beat.r_peak.0, output)),
             Output::Rate(rate) => Some((rate.at.0, output)),
             Output::Quality(quality) => Some((quality.end.0, output)),
+            Output::Ventricular(second) => Some((second.end.0, output)),
             _ => None,
         })
         .collect();

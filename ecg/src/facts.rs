@@ -174,6 +174,21 @@ impl Quality {
     }
 }
 
+/// How likely it is that the ventricles beat on their own, as of one second of a record.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ventricular {
+    /// The first sample of the second.
+    pub start: SampleIndex,
+    /// The first sample after it: nothing later was looked at.
+    pub end: SampleIndex,
+    /// The probability of ventricular tachycardia, 0 to 1.
+    pub vt: f32,
+    /// The probability of ventricular flutter or fibrillation, 0 to 1.
+    pub vf: f32,
+    /// The leads that it is told from; none where no lead was fit for it, and then both are zero.
+    pub leads: [Option<Lead>; 3],
+}
+
 /// A wave of a heartbeat. Positions are sample indices at the record's base rate, with fractions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Wave {

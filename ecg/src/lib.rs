@@ -35,7 +35,7 @@ pub use device::{BootId, DeviceId, RecordId};
 pub use error::Error;
 pub use facts::{
     Beat, BeatClass, Intervals, Levels, Measurement, Pulse, Quality, QualityReason, Rate,
-    RateSource, Trend, Values, Wave,
+    RateSource, Trend, Values, Ventricular, Wave,
 };
 pub use finding::{Attribution, Evidence, Finding, Label, Limit, Prototype, Source, Value};
 pub use lead::{Lead, LeadOrigin, SignalKind, Wavelength};
