@@ -207,6 +207,8 @@ enum EvaluateCommand {
     Beats(BeatsArgs),
     /// P, QRS and T against one annotation file per lead, as in LUDB
     Delineate(DelineateArgs),
+    /// Ventricular tachycardia and fibrillation against .atr files, or alarms as of Challenge 2015
+    Ventricular(VentricularArgs),
     /// Twelve leads from fewer, against recordings of all twelve
     Reconstruct(ReconstructArgs),
     /// Diagnostic superclasses against PTB-XL's labels, on measured and on reconstructed leads
@@ -282,6 +284,23 @@ struct DelineateArgs {
     /// Weights in place of the built-in ones, such as those of a cross-validation
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct VentricularArgs {
+    /// A folder of WFDB records with ALARMS.csv, or with .atr files
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Weights in place of those that ship: a file, or a folder with RECORD.bin for each record
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
+    /// Find beats by these weights instead of those that ship: a file or such a folder
+    #[arg(long, value_name = "PATH")]
+    detector: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -385,6 +404,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(EvaluateCommand::Qrs(args)) => evaluate::qrs(&args),
         Command::Evaluate(EvaluateCommand::Beats(args)) => evaluate::beats(&args),
         Command::Evaluate(EvaluateCommand::Delineate(args)) => evaluate::delineate(&args),
+        Command::Evaluate(EvaluateCommand::Ventricular(args)) => evaluate::ventricular(&args),
         Command::Evaluate(EvaluateCommand::Reconstruct(args)) => evaluate::reconstruct(&args),
         Command::Evaluate(EvaluateCommand::Classify(args)) => evaluate::classify(&args),
         Command::Evaluate(EvaluateCommand::Rhythm(args)) => evaluate::rhythm(&args),

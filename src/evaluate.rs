@@ -10,6 +10,7 @@ pub mod report;
 pub mod rhythm;
 pub mod rhythms;
 pub mod runs;
+pub mod ventricular;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -109,6 +109,7 @@ fn a_closed_pipe_ends_a_report_quietly() {
         &["evaluate", "qrs", folder],
         &["evaluate", "beats", "--json", folder],
         &["evaluate", "delineate", folder],
+        &["evaluate", "ventricular", folder],
         &["annotate", path, "--out", folder],
         &["--help"],
     ] {

@@ -12,7 +12,7 @@ use infer::Manifest;
 
 use super::{BeatsArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, answer};
 use super::{
-    BeatsArgs, ClassifyArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, RhythmArgs, answer,
+    BeatsArgs, ClassifyArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, RhythmArgs, VentricularArgs, answer,
 };
 use crate::evaluate::beats as classes;
 use crate::evaluate::delineate as delineation;
@@ -20,6 +20,7 @@ use crate::evaluate::noise::Noise;
 use crate::evaluate::qrs as scores;
 use crate::evaluate::reconstruct as reconstruction;
 use crate::evaluate::rhythm as rhythms;
+use crate::evaluate::ventricular as ventricles;
 
 /// Scores beat detection on every record of a folder.
 pub(super) fn qrs(args: &QrsArgs) -> Result<(), Failure> {
@@ -61,6 +62,19 @@ pub(super) fn delineate(args: &DelineateArgs) -> Result<(), Failure> {
         .transpose()?;
     let report = delineation::run(&args.dir, &config.dsp, weights.as_deref())
         .map_err(color_eyre::Report::from)?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Scores ventricular tachycardia and fibrillation on every record of a folder.
+pub(super) fn ventricular(args: &VentricularArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let options = ventricles::Options {
+        models: Models::default(),
+        weights: args.weights.clone(),
+        detector: args.detector.clone(),
+    };
+    let report =
+        ventricles::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()))
 }
 
