@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
-use crate::{Lead, LeadOrigin, ModelRef, SampleIndex};
+use crate::{Error, Lead, LeadOrigin, ModelRef, SampleIndex};
 
 /// What a finding says, in words and, where there is one, in a code of SNOMED CT.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -118,4 +119,46 @@ pub struct Prototype {
     pub labels: Vec<Cow<'static, str>>,
     /// How far it is in the space of the model: the cosine distance, 0 to 2.
     pub distance: f32,
+}
+
+/// How a finding stands to what is usual for a patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Not usual.
+    New,
+    /// Usual, and farther beyond its limit than usual.
+    Worse,
+    /// Usual, and less far.
+    Better,
+    /// As usual.
+    Unchanged,
+}
+
+impl Change {
+    /// Every change.
+    pub const ALL: [Change; 4] = [Self::New, Self::Worse, Self::Better, Self::Unchanged];
+
+    /// The word for it in rows and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Change::New => "new",
+            Change::Worse => "worse",
+            Change::Better => "better",
+            Change::Unchanged => "unchanged",
+        }
+    }
+}
+
+impl FromStr for Change {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|change| change.name() == name)
+            .ok_or_else(|| Error::Word {
+                what: "change of a finding",
+                value: name.to_owned(),
+            })
+    }
 }

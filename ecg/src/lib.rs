@@ -37,7 +37,7 @@ pub use facts::{
     Beat, BeatClass, Intervals, Levels, Measurement, Pulse, Quality, QualityReason, Rate,
     RateSource, Trend, Values, Ventricular, Wave,
 };
-pub use finding::{Attribution, Evidence, Finding, Label, Limit, Prototype, Source, Value};
+pub use finding::{Attribution, Change, Evidence, Finding, Label, Limit, Prototype, Source, Value};
 pub use lead::{Lead, LeadOrigin, SignalKind, Wavelength};
 pub use time::{Anchor, SampleCount, SampleIndex, SampleRate, Utc};
 pub use window::{ModelRef, Strip, StripSignal, Trust, TwelveLead, Unusable, Window, Withheld};

@@ -4,6 +4,8 @@ use ecg::{
     AlarmEvent, AlarmId, Anchor, Beat, Gap, Layout, RecordId, SampleIndex, Strip, Trend, Utc,
 };
 
+use crate::FindingRow;
+
 /// How far a record has come.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordUpdate {
@@ -22,6 +24,17 @@ pub struct RecordUpdate {
     pub seen: Utc,
 }
 
+/// The signals around an alarm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlarmStrip {
+    /// The alarm.
+    pub alarm: AlarmId,
+    /// The signals.
+    pub strip: Strip,
+    /// What was found in them: a JSON array as the API gives it; `None` where nothing looked.
+    pub findings: Option<String>,
+}
+
 /// What is committed together: all of it or nothing.
 ///
 /// The same thing may be in it twice, or already be in the database. Which one stays:
@@ -33,6 +46,7 @@ pub struct RecordUpdate {
 /// | gap | the longest from the same start |
 /// | event | the first of an alarm and state |
 /// | strip | the first of an alarm |
+/// | finding | the first of an episode, with the furthest end, whether it ended there, and the highest probability |
 /// | trend | the last of a record and minute |
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
@@ -45,7 +59,9 @@ pub struct Batch {
     /// Steps in the lives of alarms.
     pub events: Vec<AlarmEvent>,
     /// The signals around alarms.
-    pub strips: Vec<(AlarmId, Strip)>,
+    pub strips: Vec<AlarmStrip>,
+    /// Episodes of findings, each as it is by now.
+    pub findings: Vec<FindingRow>,
     /// Minutes, each complete up to now: it replaces what was stored of the same minute.
     pub trends: Vec<Trend>,
 }
@@ -63,6 +79,7 @@ impl Batch {
             + self.gaps.len()
             + self.events.len()
             + self.strips.len()
+            + self.findings.len()
             + self.trends.len()
     }
 
@@ -73,6 +90,7 @@ impl Batch {
         self.gaps.append(&mut later.gaps);
         self.events.append(&mut later.events);
         self.strips.append(&mut later.strips);
+        self.findings.append(&mut later.findings);
         self.trends.append(&mut later.trends);
     }
 }

@@ -96,6 +96,17 @@ macro_rules! on_conflict {
     (strips) => {
         " ON CONFLICT (alarm) DO NOTHING"
     };
+    (findings) => {
+        " ON CONFLICT (device, boot, source, name, onset) DO UPDATE SET
+            ended = CASE WHEN excluded.end_index >= findings.end_index
+                THEN excluded.ended ELSE findings.ended END,
+            end_utc = CASE WHEN excluded.end_index >= findings.end_index
+                THEN excluded.end_utc ELSE findings.end_utc END,
+            end_index = CASE WHEN excluded.end_index >= findings.end_index
+                THEN excluded.end_index ELSE findings.end_index END,
+            probability = CASE WHEN excluded.probability > findings.probability
+                THEN excluded.probability ELSE findings.probability END"
+    };
     (trends) => {
         " ON CONFLICT (device, boot, minute) DO UPDATE SET
             start_utc = excluded.start_utc,

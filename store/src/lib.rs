@@ -1,4 +1,4 @@
-//! What lasts: devices, beats, alarms, strips and trends in PostgreSQL (15 or later) or SQLite.
+//! What lasts: devices, beats, alarms, strips, findings and trends in PostgreSQL (15 or later) or SQLite.
 //!
 //! **Commit a [`Batch`], and all of it is durable or none of it is; commit it again, and nothing
 //! changes.** Everything in the database follows from that:
@@ -55,16 +55,18 @@ mod config;
 mod database;
 mod devices;
 mod error;
+mod findings;
 mod history;
 mod resume;
 mod rows;
 mod strip;
 
 pub use alarms::{AlarmFilter, AlarmRow};
-pub use batch::{Batch, RecordUpdate};
+pub use batch::{AlarmStrip, Batch, RecordUpdate};
 pub use calibrations::CalibrationRow;
 pub use config::Config;
 pub use database::Store;
 pub use devices::{DeviceRow, PatientId, RecordRow};
 pub use error::Error;
-pub use resume::Resume;
+pub use findings::FindingRow;
+pub use resume::{RECENT_SECONDS, Resume};

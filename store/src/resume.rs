@@ -7,9 +7,13 @@ use ecg::{AlarmEvent, Anchor, DeviceId, RecordId, SampleIndex, Trend, Utc};
 use crate::alarms::{EventColumns, event_columns, record_id};
 use crate::database::read;
 use crate::devices::{latest_record, limits};
+use crate::findings::{Columns, finding_columns};
 use crate::history::{MinuteColumns, trend_columns};
 use crate::rows::unsigned;
-use crate::{Error, PatientId, Store};
+use crate::{Error, FindingRow, PatientId, Store};
+
+/// Episodes that ended so lately may yet go on.
+pub const RECENT_SECONDS: f64 = 60.0;
 
 /// Where a device was left.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +35,9 @@ pub struct Resume {
     pub standing: Vec<AlarmEvent>,
     /// The raising step of each alarm of the record, cleared or not, that has no strip yet.
     pub missing_strips: Vec<AlarmEvent>,
+    /// Episodes of findings of the record that are not over, or ended less than [`RECENT_SECONDS`] before
+    /// `durable_until`.
+    pub findings: Vec<FindingRow>,
     /// The wearer's alarm limits in beats per minute, low and high; `None` for the defaults.
     pub limits: Option<(f32, f32)>,
     /// Who wears it.
@@ -115,6 +122,26 @@ impl Store {
                 resume.missing_strips.push(event);
             }
         }
+
+        let findings: Vec<Columns> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT ",
+            finding_columns!(),
+            " FROM devices d
+              JOIN records r ON ",
+            latest_record!(),
+            " JOIN findings f ON f.device = r.device AND f.boot = r.boot
+              WHERE NOT f.ended OR f.end_index >= r.durable_until - $1 * r.base_rate_hz
+              ORDER BY f.onset, f.source, f.name"
+        ))
+        .bind(RECENT_SECONDS)
+        .fetch_all(pool)
+        .await)?;
+        for row in findings {
+            let row = row.read()?;
+            if let Some(resume) = devices.get_mut(&row.record.device) {
+                resume.findings.push(row);
+            }
+        }
         Ok(devices.into_values().collect())
     }
 }
@@ -149,6 +176,7 @@ impl Latest {
             trend: None,
             standing: Vec::new(),
             missing_strips: Vec::new(),
+            findings: Vec::new(),
             limits: limits(self.low_bpm, self.high_bpm),
             patient: self.patient.as_deref().map(PatientId::stored).transpose()?,
         })

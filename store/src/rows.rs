@@ -8,8 +8,9 @@ use std::collections::btree_map::Entry;
 use ecg::{AlarmEvent, AlarmState, Beat, Layout, SampleIndex, SampleRate, SignalSpec, Utc};
 use uuid::Uuid;
 
+use crate::findings::MAX_BODY;
 use crate::strip;
-use crate::{Batch, Error, RecordUpdate};
+use crate::{AlarmStrip, Batch, Error, FindingRow, RecordUpdate};
 
 /// Every row of a batch, in the order in which tables are written.
 pub(crate) struct Rows<'a> {
@@ -20,6 +21,7 @@ pub(crate) struct Rows<'a> {
     /// By alarm, then by step.
     pub(crate) events: Vec<EventLine<'a>>,
     pub(crate) strips: Vec<StripLine<'a>>,
+    pub(crate) findings: Vec<FindingLine<'a>>,
     pub(crate) trends: Vec<TrendLine<'a>>,
 }
 
@@ -87,6 +89,26 @@ pub(crate) struct StripLine<'a> {
     pub(crate) novelty: Option<f64>,
     pub(crate) withheld: Option<&'static str>,
     pub(crate) body: Vec<u8>,
+    pub(crate) findings: Option<&'a str>,
+}
+
+pub(crate) struct FindingLine<'a> {
+    pub(crate) device: &'a str,
+    pub(crate) boot: i64,
+    pub(crate) source: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) onset: i64,
+    pub(crate) end: i64,
+    pub(crate) ended: bool,
+    pub(crate) start_utc: i64,
+    pub(crate) end_utc: i64,
+    pub(crate) text: &'a str,
+    pub(crate) snomed: Option<i64>,
+    pub(crate) probability: Option<f64>,
+    pub(crate) model_version: Option<&'a str>,
+    pub(crate) model_sha256: Option<&'a str>,
+    pub(crate) change: Option<&'static str>,
+    pub(crate) body: &'a str,
 }
 
 pub(crate) struct TrendLine<'a> {
@@ -119,6 +141,7 @@ impl<'a> Rows<'a> {
             gaps: gaps(batch)?,
             events: events(batch)?,
             strips: strips(batch)?,
+            findings: findings(batch)?,
             trends: trends(batch)?,
         })
     }
@@ -260,7 +283,12 @@ fn event_line(event: &AlarmEvent) -> Result<EventLine<'_>, Error> {
 
 fn strips(batch: &Batch) -> Result<Vec<StripLine<'_>>, Error> {
     let mut strips = BTreeMap::new();
-    for (alarm, strip) in &batch.strips {
+    for AlarmStrip {
+        alarm,
+        strip,
+        findings,
+    } in &batch.strips
+    {
         let Entry::Vacant(entry) = strips.entry(alarm.0) else {
             continue;
         };
@@ -289,9 +317,88 @@ fn strips(batch: &Batch) -> Result<Vec<StripLine<'_>>, Error> {
             novelty: strip.trust.map(|trust| f64::from(trust.novelty)),
             withheld: strip.withheld.map(ecg::Withheld::name),
             body: strip::encode(&strip.signals)?,
+            findings: findings.as_deref().map(body).transpose()?,
         });
     }
     Ok(strips.into_values().collect())
+}
+
+fn findings(batch: &Batch) -> Result<Vec<FindingLine<'_>>, Error> {
+    let mut findings = BTreeMap::new();
+    for row in &batch.findings {
+        let line = finding(row)?;
+        let key = (line.device, line.boot, line.source, line.name, line.onset);
+        match findings.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(line);
+            }
+            // The same merge as that with a row that is there.
+            Entry::Occupied(mut entry) => {
+                let known: &mut FindingLine<'_> = entry.get_mut();
+                if line.end >= known.end {
+                    known.ended = line.ended;
+                    known.end = line.end;
+                    known.end_utc = line.end_utc;
+                }
+                known.probability = match (known.probability, line.probability) {
+                    (Some(a), Some(b)) => Some(a.max(b)),
+                    (known, new) => known.or(new),
+                };
+            }
+        }
+    }
+    Ok(findings.into_values().collect())
+}
+
+fn finding(row: &FindingRow) -> Result<FindingLine<'_>, Error> {
+    if row.onset > row.end {
+        return Err(Error::Refused(format!(
+            "finding {} from {} ends at {}, before it",
+            row.name, row.onset, row.end
+        )));
+    }
+    if let Some(p) = row.probability.filter(|p| !(0.0..=1.0).contains(p)) {
+        return Err(Error::Refused(format!(
+            "finding {} has probability {p}, where 0 to 1 are allowed",
+            row.name
+        )));
+    }
+    let snomed = row.snomed.map(i64::try_from).transpose().map_err(|_| {
+        Error::Refused(format!(
+            "finding {}: no such concept of SNOMED CT",
+            row.name
+        ))
+    })?;
+    let model = row.model.as_ref();
+    Ok(FindingLine {
+        device: row.record.device.as_str(),
+        boot: i64::from(row.record.boot.0),
+        source: text("source of a finding", &row.source)?,
+        name: text("name of a finding", &row.name)?,
+        onset: index("onset", row.onset)?,
+        end: index("end", row.end)?,
+        ended: row.ended,
+        start_utc: row.start_utc.0,
+        end_utc: row.end_utc.0,
+        text: text("text of a finding", &row.text)?,
+        snomed,
+        probability: row.probability.map(f64::from),
+        model_version: optional_text("model reference", model.map(|model| model.0.as_str()))?,
+        model_sha256: optional_text("model reference", model.map(|model| model.1.as_str()))?,
+        change: row.change.map(ecg::Change::name),
+        body: body(&row.body)?,
+    })
+}
+
+/// What was found, as JSON.
+fn body(body: &str) -> Result<&str, Error> {
+    if body.len() > MAX_BODY {
+        return Err(Error::Refused(format!(
+            "findings of {} bytes, where {MAX_BODY} are allowed",
+            body.len()
+        )));
+    }
+    text("body of a finding", body)
 }
 
 fn trends(batch: &Batch) -> Result<Vec<TrendLine<'_>>, Error> {

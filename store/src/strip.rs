@@ -33,7 +33,7 @@ use flate2::write::ZlibEncoder;
 
 use crate::database::read;
 use crate::rows::{unsigned, word};
-use crate::{Error, Store};
+use crate::{AlarmStrip, Error, Store};
 
 const FORMAT: u8 = 2;
 /// Without bands.
@@ -63,7 +63,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Corrupt`] where the row is damaged, and whatever the database has to say.
-    pub async fn strip(&self, alarm: AlarmId) -> Result<Option<Strip>, Error> {
+    pub async fn strip(&self, alarm: AlarmId) -> Result<Option<AlarmStrip>, Error> {
         #[derive(sqlx::FromRow)]
         struct Row {
             start_index: i64,
@@ -76,10 +76,11 @@ impl Store {
             novelty: Option<f64>,
             withheld: Option<String>,
             body: Vec<u8>,
+            findings: Option<String>,
         }
         let row: Option<Row> = read!(self, pool => sqlx::query_as(
             "SELECT start_index, end_index, rate_hz, model_name, model_version, model_sha256,
-                trust, novelty, withheld, body
+                trust, novelty, withheld, body, findings
              FROM strips WHERE alarm = $1",
         )
         .bind(alarm.0)
@@ -98,7 +99,7 @@ impl Store {
             }),
             _ => None,
         };
-        Ok(Some(Strip {
+        let strip = Strip {
             start: SampleIndex(unsigned("start", row.start_index).map_err(named)?),
             end: SampleIndex(unsigned("end", row.end_index).map_err(named)?),
             rate: SampleRate::new(row.rate_hz)
@@ -112,6 +113,11 @@ impl Store {
                 .map(word)
                 .transpose()
                 .map_err(named)?,
+        };
+        Ok(Some(AlarmStrip {
+            alarm,
+            strip,
+            findings: row.findings,
         }))
     }
 }

@@ -6,11 +6,9 @@
 use ecg::{BeatClass, Label, Limit, Value};
 
 use super::conduction::Qrs;
-use super::view::{EARLY_SHARE, Seen, View};
+use super::view::{EARLY_SHARE, MAX_APART_MS, Seen, View};
 use super::{Draft, above, below, labels, peaks, plain};
 
-/// Beats farther apart do not follow each other, ms.
-const MAX_APART_MS: f32 = 3000.0;
 /// From so many beats in a row on it is a run.
 const RUN_BEATS: usize = 3;
 /// A run faster than this is a tachycardia.

@@ -2,7 +2,7 @@
 //! what lies in seconds that mean nothing.
 //!
 //! **An ectopic class is believed only where what makes it one is in the stretch**: [`BEFORE`] beats and the interval before
-//! it, and [`AFTER_SECONDS`] after it; of a supraventricular beat, also that it comes early or follows one that does.
+//! it, and [`AFTER_SECONDS`] after it; of a supraventricular beat, also that it comes early, or follows one that does and no later than usual.
 //! The first beats after a start or a gap have been found and classified without anything to compare them with. A beat
 //! whose class is not believed is neither ectopic nor normal.
 
@@ -12,6 +12,8 @@ use crate::Context;
 
 /// A supraventricular beat is early after less than this share of the usual interval.
 pub(super) const EARLY_SHARE: f32 = 0.8;
+/// Beats farther apart do not follow each other, ms.
+pub(super) const MAX_APART_MS: f32 = 3000.0;
 /// The usual interval is known from so many.
 const MIN_USUAL: usize = 3;
 /// So many beats must lie before an ectopic one.
@@ -99,15 +101,17 @@ impl<'a> View<'a> {
             .context
             .end
             .before(self.context.rate.count(AFTER_SECONDS));
-        let early = self.usual_ms.map_or(0.0, |usual| EARLY_SHARE * usual);
+        let usual = self.usual_ms.unwrap_or(0.0);
         let (mut before, mut normal_before) = (None, false);
         for (k, beat) in self.beats.iter_mut().enumerate() {
             let seen = k >= BEFORE && beat.at <= until && beat.rr_ms.is_some();
             let borne_out = match beat.class {
                 Some(BeatClass::V | BeatClass::F) => seen,
                 Some(BeatClass::S) => {
-                    let is_early = beat.rr_ms.is_some_and(|rr| rr < early);
-                    seen && (is_early || before == Some(BeatClass::S))
+                    let in_row = before == Some(BeatClass::S);
+                    let share = if in_row { 1.0 } else { EARLY_SHARE };
+                    let limit = (share * usual).min(MAX_APART_MS);
+                    seen && beat.rr_ms.is_some_and(|rr| rr < limit)
                 }
                 _ => true,
             };

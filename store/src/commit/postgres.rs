@@ -35,6 +35,9 @@ pub(super) async fn write(pool: &PgPool, rows: &Rows<'_>) -> Result<(), Error> {
     if !rows.strips.is_empty() {
         strips(connection, rows).await?;
     }
+    if !rows.findings.is_empty() {
+        findings(connection, rows).await?;
+    }
     if !rows.trends.is_empty() {
         trends(connection, rows).await?;
     }
@@ -197,9 +200,9 @@ async fn strips(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
     let bodies: Vec<_> = rows.iter().map(|row| row.body.as_slice()).collect();
     sqlx::query(concat!(
         "INSERT INTO strips (alarm, start_index, end_index, rate_hz, model_name, model_version,
-            model_sha256, body, trust, novelty, withheld)
+            model_sha256, body, trust, novelty, withheld, findings)
          SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::float8[], $5::text[],
-            $6::text[], $7::text[], $8::bytea[], $9::float8[], $10::float8[], $11::text[])",
+            $6::text[], $7::text[], $8::bytea[], $9::float8[], $10::float8[], $11::text[], $12::text[])",
         on_conflict!(strips)
     ))
     .bind(column!(rows, alarm))
@@ -213,6 +216,38 @@ async fn strips(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
     .bind(column!(rows, trust))
     .bind(column!(rows, novelty))
     .bind(column!(rows, withheld))
+    .bind(column!(rows, findings))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+async fn findings(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
+    let rows = &rows.findings;
+    sqlx::query(concat!(
+        "INSERT INTO findings (device, boot, source, name, onset, end_index, ended, start_utc, end_utc, text,
+            snomed, probability, model_version, model_sha256, change, body)
+         SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+            $7::boolean[], $8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::float8[],
+            $13::text[], $14::text[], $15::text[], $16::text[])",
+        on_conflict!(findings)
+    ))
+    .bind(column!(rows, device))
+    .bind(column!(rows, boot))
+    .bind(column!(rows, source))
+    .bind(column!(rows, name))
+    .bind(column!(rows, onset))
+    .bind(column!(rows, end))
+    .bind(column!(rows, ended))
+    .bind(column!(rows, start_utc))
+    .bind(column!(rows, end_utc))
+    .bind(column!(rows, text))
+    .bind(column!(rows, snomed))
+    .bind(column!(rows, probability))
+    .bind(column!(rows, model_version))
+    .bind(column!(rows, model_sha256))
+    .bind(column!(rows, change))
+    .bind(column!(rows, body))
     .execute(connection)
     .await
     .map(drop)

@@ -20,6 +20,7 @@ pub(super) async fn write(pool: &SqlitePool, rows: &Rows<'_>) -> Result<(), Erro
     alarms(connection, rows).await?;
     alarm_events(connection, rows).await?;
     strips(connection, rows).await?;
+    findings(connection, rows).await?;
     trends(connection, rows).await?;
     transaction.commit().await?;
     Ok(())
@@ -163,8 +164,8 @@ async fn strips(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
     for row in &rows.strips {
         sqlx::query(concat!(
             "INSERT INTO strips (alarm, start_index, end_index, rate_hz, model_name,
-                model_version, model_sha256, body, trust, novelty, withheld)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                model_version, model_sha256, body, trust, novelty, withheld, findings)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             on_conflict!(strips)
         ))
         .bind(row.alarm)
@@ -178,6 +179,37 @@ async fn strips(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
         .bind(row.trust)
         .bind(row.novelty)
         .bind(row.withheld)
+        .bind(row.findings)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn findings(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
+    for row in &rows.findings {
+        sqlx::query(concat!(
+            "INSERT INTO findings (device, boot, source, name, onset, end_index, ended, start_utc, end_utc,
+                text, snomed, probability, model_version, model_sha256, change, body)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+            on_conflict!(findings)
+        ))
+        .bind(row.device)
+        .bind(row.boot)
+        .bind(row.source)
+        .bind(row.name)
+        .bind(row.onset)
+        .bind(row.end)
+        .bind(row.ended)
+        .bind(row.start_utc)
+        .bind(row.end_utc)
+        .bind(row.text)
+        .bind(row.snomed)
+        .bind(row.probability)
+        .bind(row.model_version)
+        .bind(row.model_sha256)
+        .bind(row.change)
+        .bind(row.body)
         .execute(&mut *connection)
         .await?;
     }

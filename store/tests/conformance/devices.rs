@@ -1,10 +1,10 @@
 //! Devices, records and patients: how far, whose, within which limits.
 
-use ecg::{AlarmState, SampleIndex, Utc};
-use store::{Batch, Error};
+use ecg::{AlarmState, RecordId, SampleIndex, Utc};
+use store::{Batch, Error, FindingRow};
 
 use crate::database::Database;
-use crate::fixtures::{event, patient, record, strip, trend, update};
+use crate::fixtures::{event, finding, kept, patient, record, trend, update};
 
 pub(crate) async fn an_older_update_changes_nothing(db: &Database) {
     let one = record("a", u32::MAX);
@@ -36,6 +36,13 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
     let mut ended = update(&old, 9000, 100);
     ended.ended = true;
     let with_strip = event(&new, 70, Active);
+    let ended_at = |record: &RecordId, onset, end| FindingRow {
+        ended: true,
+        ..finding(record, onset, end)
+    };
+    // The record reaches 400 samples at 250 Hz, so this cannot be more than a minute ago.
+    let mut long_over = ended_at(&quiet, 0, 1);
+    long_over.record = quiet.clone();
     let batch = Batch {
         records: vec![ended, update(&new, 400, 200), update(&quiet, 5, 50)],
         events: vec![
@@ -48,7 +55,13 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
             event(&new, 50, Acknowledged),
             with_strip.clone(),
         ],
-        strips: vec![(with_strip.alarm, strip(4))],
+        strips: vec![kept(with_strip.alarm, 4)],
+        findings: vec![
+            ended_at(&new, 100, 300),
+            finding(&new, 350, 400),
+            finding(&old, 10, 9000),
+            long_over.clone(),
+        ],
         trends: vec![trend(&old, 150, 9), trend(&new, 0, 60), trend(&new, 1, 7)],
         ..Batch::default()
     };
@@ -88,6 +101,10 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
             event(&new, 50, Acknowledged),
             with_strip
         ]
+    );
+    assert_eq!(
+        b.findings,
+        [ended_at(&new, 100, 300), finding(&new, 350, 400)]
     );
     assert_eq!(
         b.missing_strips,

@@ -1,11 +1,11 @@
 //! What the tests store.
 
 use ecg::{
-    AlarmEvent, AlarmId, AlarmKind, AlarmState, Anchor, Beat, BeatClass, BootId, Condition,
+    AlarmEvent, AlarmId, AlarmKind, AlarmState, Anchor, Beat, BeatClass, BootId, Change, Condition,
     DeviceId, Gap, Layout, Lead, LeadOrigin, ModelRef, Priority, RecordId, SampleIndex, SampleRate,
     SignalKind, SignalSpec, Strip, StripSignal, Trend, Trust, Utc,
 };
-use store::{AlarmFilter, Batch, PatientId, RecordUpdate, Store};
+use store::{AlarmFilter, AlarmStrip, Batch, FindingRow, PatientId, RecordUpdate, Store};
 
 pub(crate) fn record(device: &str, boot: u32) -> RecordId {
     RecordId {
@@ -103,6 +103,33 @@ pub(crate) fn strip(n_samples: usize) -> Strip {
     }
 }
 
+pub(crate) fn kept(alarm: AlarmId, n_samples: usize) -> AlarmStrip {
+    AlarmStrip {
+        alarm,
+        strip: strip(n_samples),
+        findings: Some(format!(r#"[{{"name":"pause","n":{n_samples}}}]"#)),
+    }
+}
+
+pub(crate) fn finding(record: &RecordId, onset: u64, end: u64) -> FindingRow {
+    FindingRow {
+        record: record.clone(),
+        source: "rhythm-1".to_owned(),
+        name: "atrial_fibrillation".to_owned(),
+        onset: SampleIndex(onset),
+        end: SampleIndex(end),
+        ended: false,
+        start_utc: Utc((onset * 4000).cast_signed()),
+        end_utc: Utc((end * 4000).cast_signed()),
+        text: "Atrial fibrillation".to_owned(),
+        snomed: Some(164_889_003),
+        probability: Some(0.75),
+        model: Some(("1.0.0".to_owned(), "cd".repeat(32))),
+        change: Some(Change::New),
+        body: r#"{"name":"atrial_fibrillation"}"#.to_owned(),
+    }
+}
+
 pub(crate) fn trend(record: &RecordId, minute: u64, n_rates: u32) -> Trend {
     let start = Utc(minute.cast_signed() * 60_000_000);
     let mut trend = Trend::new(record.clone(), minute, start);
@@ -141,7 +168,8 @@ pub(crate) fn full_batch() -> Batch {
                 end: SampleIndex(4100),
             },
         )],
-        strips: vec![(raised.alarm, strip(500))],
+        strips: vec![kept(raised.alarm, 500)],
+        findings: vec![finding(&one, 500, 3060)],
         events: vec![raised, event(&one, 500, AlarmState::Latched)],
         trends: vec![trend(&one, 0, 18), trend(&one, 1, 0)],
     }
@@ -173,6 +201,7 @@ pub(crate) async fn everything(
         store.gaps(record).await.unwrap(),
         store.trends(&record.device, ALL).await.unwrap(),
         store.records(&record.device).await.unwrap(),
+        store.findings(&record.device, ALL, 1000).await.unwrap(),
         (alarms, lives),
         store.resume().await.unwrap(),
     )

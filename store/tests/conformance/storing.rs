@@ -1,11 +1,11 @@
 //! Batches: all or nothing, once, from all sides, and what is refused.
 
 use ecg::{AlarmId, AlarmState, BeatClass, Gap, SampleIndex, Utc};
-use store::{AlarmFilter, Batch, Error, RecordUpdate};
+use store::{AlarmFilter, Batch, Error, FindingRow, RecordUpdate};
 
 use crate::database::Database;
 use crate::fixtures::{
-    ALL, beat, device, event, everything, full_batch, record, strip, to, trend, update,
+    ALL, beat, device, event, everything, finding, full_batch, kept, record, to, trend, update,
 };
 
 pub(crate) async fn a_batch_committed_twice_is_stored_once(db: &Database) {
@@ -90,8 +90,15 @@ pub(crate) async fn everything_comes_back_as_it_went_in(db: &Database) {
     assert!(row.has_strip);
     assert_eq!(store.alarm(AlarmId(uuid::Uuid::nil())).await.unwrap(), None);
 
-    let there = &batch.strips[0].1;
-    let back = store.strip(batch.strips[0].0).await.unwrap().unwrap();
+    let there = &batch.strips[0].strip;
+    let back = store.strip(batch.strips[0].alarm).await.unwrap().unwrap();
+    assert_eq!(back.findings, batch.strips[0].findings);
+    let back = back.strip;
+    let found = store.findings(&record.device, ALL, 10).await.unwrap();
+    assert_eq!(found, batch.findings);
+    let before = Utc(i64::MIN)..batch.findings[0].start_utc;
+    let none = store.findings(&record.device, before, 10).await.unwrap();
+    assert!(none.is_empty());
     assert_eq!(
         (back.start, back.end, back.rate, &back.model),
         (there.start, there.end, there.rate, &there.model)
@@ -131,6 +138,7 @@ pub(crate) async fn a_failed_batch_leaves_nothing(db: &Database) {
         "alarms",
         "alarm_events",
         "strips",
+        "findings",
         "trends",
     ] {
         assert_eq!(db.count(table).await, 0, "{table}");
@@ -146,6 +154,7 @@ pub(crate) async fn a_failed_batch_leaves_nothing(db: &Database) {
     assert_eq!(db.count("beats").await, 19);
 }
 
+#[expect(clippy::too_many_lines, reason = "one batch with everything in it twice")]
 pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
     let one = record("a", 1);
     let gap = |end| {
@@ -158,6 +167,9 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
     let raised = event(&one, 5, AlarmState::Active);
     let mut other = raised.clone();
     other.evidence = String::from("another story");
+    let mut longest = finding(&one, 7, 5127);
+    longest.ended = true;
+    longest.probability = Some(0.5);
     let batch = Batch {
         records: vec![update(&one, 300, 3), update(&one, 200, 2)],
         beats: vec![
@@ -167,7 +179,12 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
         ],
         gaps: vec![gap(20), gap(30), gap(25)],
         events: vec![raised.clone(), other],
-        strips: vec![(raised.alarm, strip(10)), (raised.alarm, strip(20))],
+        strips: vec![kept(raised.alarm, 10), kept(raised.alarm, 20)],
+        findings: vec![
+            finding(&one, 7, 2567),
+            longest.clone(),
+            finding(&one, 7, 3000),
+        ],
         trends: vec![trend(&one, 0, 5), trend(&one, 0, 3)],
     };
     // All at once, and one after the other.
@@ -181,6 +198,7 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
                 "beats",
                 "gaps",
                 "strips",
+                "findings",
                 "trends",
                 "records",
                 "devices",
@@ -202,6 +220,7 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
                     gaps: batch.gaps[k..=k].to_vec(),
                     events: batch.events.get(k).cloned().into_iter().collect(),
                     strips: batch.strips.get(k).cloned().into_iter().collect(),
+                    findings: batch.findings[k..=k].to_vec(),
                     trends: batch.trends.get(k).cloned().into_iter().collect(),
                     ..Batch::default()
                 };
@@ -228,7 +247,13 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
             (vec![raised.clone()], raised.evidence.clone()),
             "{how}"
         );
-        let strip = store.strip(raised.alarm).await.unwrap().unwrap();
+        let found = store.findings(&one.device, ALL, 10).await.unwrap();
+        let merged = FindingRow {
+            probability: Some(0.75),
+            ..longest.clone()
+        };
+        assert_eq!(found, [merged], "{how}");
+        let strip = store.strip(raised.alarm).await.unwrap().unwrap().strip;
         assert_eq!(strip.signals[0].samples.len(), 10, "{how}");
         assert_eq!(
             store.trends(&one.device, ALL).await.unwrap(),
@@ -249,9 +274,12 @@ pub(crate) async fn what_no_column_holds_is_refused(db: &Database) {
     far_event.at = over;
     let mut bad_trend = trend(&one, 0, 1);
     bad_trend.rate_sum = f64::NAN;
-    let mut bad_strip = strip(3);
-    bad_strip.signals[1].samples[2] = f32::INFINITY;
-    let alarm = far_event.alarm;
+    let mut unlikely = finding(&one, 0, 1);
+    unlikely.probability = Some(1.5);
+    let mut wordy = finding(&one, 0, 1);
+    wordy.body = "x".repeat(300_000);
+    let mut bad_strip = kept(far_event.alarm, 3);
+    bad_strip.strip.signals[1].samples[2] = f32::INFINITY;
     let early = SampleIndex(7);
     let gap = |start, end| (one.clone(), Gap { start, end });
     let with = |fill: &dyn Fn(&mut Batch)| {
@@ -287,8 +315,20 @@ pub(crate) async fn what_no_column_holds_is_refused(db: &Database) {
         ),
         (with(&|b| b.trends.push(bad_trend.clone())), "not finite"),
         (
-            with(&|b| b.strips.push((alarm, bad_strip.clone()))),
+            with(&|b| b.strips.push(bad_strip.clone())),
             "sample 2 of III is inf",
+        ),
+        (
+            with(&|b| b.findings.push(finding(&one, 9, 8))),
+            "ends at 8, before it",
+        ),
+        (
+            with(&|b| b.findings.push(unlikely.clone())),
+            "probability 1.5",
+        ),
+        (
+            with(&|b| b.findings.push(wordy.clone())),
+            "300000 bytes, where 262144 are allowed",
         ),
     ] {
         batch.beats.push((one.clone(), beat(1, None), Utc(0)));
@@ -314,7 +354,7 @@ pub(crate) async fn a_damaged_row_is_an_error(db: &Database) {
     let store = &db.store;
     let batch = full_batch();
     store.commit(&batch).await.unwrap();
-    let alarm = batch.strips[0].0;
+    let alarm = batch.strips[0].alarm;
     let bytes = |hex: &str| {
         if db.server.is_some() {
             format!("'\\x{hex}'::bytea")
