@@ -12,7 +12,8 @@
 
 use std::collections::BTreeMap;
 
-use ecg::{Finding, Lead, Limit, Source};
+use ecg::{Change, Finding, Lead, Limit, Source};
+use serde::{Deserialize, Serialize};
 
 use crate::statements::{median, median_deviation};
 
@@ -29,8 +30,8 @@ const NORMAL: f32 = 1.4826;
 /// The name that the probability of a finding is kept under.
 const PROBABILITY: &str = "probability";
 
-/// What a patient usually has. Plain data, in the order of its labels, for the caller to keep.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// What a patient usually has. Plain data, in the order of its labels; as JSON, for the caller to keep.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Baseline {
     /// The stretches looked at.
     pub n_stretches: usize,
@@ -39,7 +40,7 @@ pub struct Baseline {
 }
 
 /// A finding as it usually is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usual {
     /// The model that says it, by name; `None` for a rule.
     pub model: Option<String>,
@@ -52,11 +53,12 @@ pub struct Usual {
 }
 
 /// A value as it usually is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// What is measured.
     pub name: String,
     /// The lead, where it belongs to one.
+    #[serde(with = "by_name")]
     pub lead: Option<Lead>,
     /// How often it was measured.
     pub n: usize,
@@ -66,28 +68,28 @@ pub struct Spread {
     pub deviation: f32,
 }
 
-/// What became of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Change {
-    /// Not usual.
-    New,
-    /// Farther beyond its limit than usual.
-    Worse,
-    /// Less far.
-    Better,
-    /// As usual.
-    Unchanged,
-}
+/// Leads by their names.
+mod by_name {
+    use ecg::Lead;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-impl Change {
-    /// The word for it in rows and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Worse => "worse",
-            Self::Better => "better",
-            Self::Unchanged => "unchanged",
-        }
+    #[expect(
+        clippy::ref_option,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "what the derive calls"
+    )]
+    pub(super) fn serialize<S: Serializer>(lead: &Option<Lead>, to: S) -> Result<S::Ok, S::Error> {
+        lead.map(Lead::name).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Lead>, D::Error> {
+        let name: Option<String> = Option::deserialize(from)?;
+        let lead = name.map(|name| name.parse());
+        lead.transpose()
+            .map_err(|error: ecg::Error| D::Error::custom(error))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use ecg::{Beat, Lead, Measurement, Quality, SampleIndex, SampleRate};
 
+use crate::rhythm::RATE_HZ;
+
 /// What was measured in a stretch without a gap. Whoever assembles it keeps each list in order and within the stretch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Context {
@@ -22,6 +24,26 @@ pub struct Context {
 }
 
 impl Context {
+    /// What of it lies between two samples, those outside of it left out.
+    #[must_use]
+    pub fn within(&self, start: SampleIndex, end: SampleIndex) -> Self {
+        let (start, end) = (start.max(self.start), end.min(self.end));
+        let in_span = |at: SampleIndex| start <= at && at < end;
+        let beats = self.beats.iter().filter(|beat| in_span(beat.r_peak));
+        let measurements = self.measurements.iter().filter(|m| in_span(m.r_peak));
+        let quality = self.quality.iter();
+        let quality = quality.filter(|second| second.start >= start && second.end <= end);
+        Self {
+            start,
+            end,
+            rate: self.rate,
+            leads: self.leads.clone(),
+            beats: beats.copied().collect(),
+            measurements: measurements.cloned().collect(),
+            quality: quality.copied().collect(),
+        }
+    }
+
     /// The intervals between successive R peaks, ms.
     pub fn rr_ms(&self) -> Vec<f64> {
         let seconds = |pair: &[Beat]| self.rate.seconds(pair[1].r_peak.since(pair[0].r_peak));
@@ -29,5 +51,36 @@ impl Context {
             .windows(2)
             .map(|pair| seconds(pair) * 1000.0)
             .collect()
+    }
+}
+
+/// One lead of a stretch, and what is known of all of it: what a rhythm is told from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretch {
+    /// The lead of the best quality.
+    pub lead: Lead,
+    /// Its samples at the rate of rhythm models, mV; the last one ends with the context.
+    pub samples: Vec<f32>,
+    /// What is known.
+    pub context: Context,
+}
+
+impl Stretch {
+    /// What of it is not before `start`.
+    #[must_use]
+    pub fn since(&self, start: SampleIndex) -> Self {
+        let context = self.context.within(start, self.context.end);
+        let seconds = context.rate.seconds(context.end.since(context.start));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most as many as there are"
+        )]
+        let n = ((seconds * RATE_HZ).round() as usize).min(self.samples.len());
+        Self {
+            lead: self.lead,
+            samples: self.samples[self.samples.len() - n..].to_vec(),
+            context,
+        }
     }
 }

@@ -119,9 +119,9 @@ pub enum Error {
 
 impl Error {
     /// The leads that stand without the model that failed, where it was a model that failed.
-    pub fn into_leads(self) -> Option<TwelveLead> {
+    pub fn leads(&self) -> Option<&TwelveLead> {
         match self {
-            Self::Run { leads, .. } | Self::NotFinite { leads, .. } => Some(*leads),
+            Self::Run { leads, .. } | Self::NotFinite { leads, .. } => Some(leads),
             _ => None,
         }
     }

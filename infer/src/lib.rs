@@ -3,7 +3,8 @@
 //! A [`Library`] holds models that were checked against their manifests; a [`Reconstructor`]
 //! completes a window of measured leads to twelve, each with its origin; a [`Classifier`] says what
 //! is in them, with its evidence; [`statements`] are findings that follow from what the signal chain knows of a
-//! stretch ([`Context`]). A [`Pool`] reads windows on threads of its own, newest of each device first. Nothing here
+//! stretch ([`Context`]), [`baseline`] how they differ from what the patient usually has. A [`Reader`] puts all that
+//! together, a [`Pool`] reads windows on threads of its own, newest of each device first. Nothing here
 //! reads a clock, is async, or touches a file other than the models that are loaded at start.
 //!
 //! ```
@@ -27,6 +28,7 @@
 //! # Ok::<(), infer::Error>(())
 //! ```
 
+pub mod baseline;
 mod calibration;
 mod classify;
 mod context;
@@ -37,6 +39,7 @@ mod model;
 mod numbers;
 mod pool;
 mod prepare;
+mod reader;
 mod reconstruct;
 pub mod rhythm;
 pub mod statements;
@@ -44,7 +47,7 @@ mod tensor;
 
 pub use calibration::{Calibration, Part, Unfit};
 pub use classify::{Classifier, Diagnosis, Refused};
-pub use context::Context;
+pub use context::{Context, Stretch};
 pub use error::Error;
 pub use library::Library;
 pub use manifest::{
@@ -53,6 +56,7 @@ pub use manifest::{
 };
 pub use model::Runtime;
 pub use numbers::{pearson, solve};
-pub use pool::{Job, Outcome, Pool, Task};
+pub use pool::{Job, Outcome, Pool};
+pub use reader::{Reader, Reading, Task};
 pub use reconstruct::{Reconstructor, derive};
 pub use rhythm::{RhythmDecision, RhythmLabel, RhythmModel};

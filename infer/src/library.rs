@@ -11,8 +11,6 @@ use std::sync::Arc;
 use ecg::{ModelRef, SampleRate};
 
 use crate::manifest::{Manifest, Reconstruction, WindowShape};
-use crate::model::Plan;
-use crate::{Classifier, Error, Kind};
 use crate::model::{Plan, Runtime};
 use crate::{Classifier, Error, Kind, RhythmModel};
 
@@ -22,11 +20,6 @@ const MAX_MANIFEST: u64 = 1 << 22;
 const MAX_ONNX: u64 = 1 << 29;
 
 /// What ships inside the binary: name of the manifest, manifest, ONNX file.
-const SHIPPED: [(&str, &str, &[u8]); 1] = [(
-    "vae-12.toml",
-    include_str!("../models/vae-12.toml"),
-    include_bytes!("../models/vae-12.onnx"),
-)];
 const SHIPPED: [(&str, &str, &[u8]); 3] = [
     (
         "superclass-12.toml",
@@ -211,7 +204,6 @@ impl Library {
             }
             Kind::Rhythm(form) => {
                 let plan = Plan::build(&self.runtime, &manifest, onnx)?;
-                let plan = Plan::build(&manifest, onnx)?;
                 let model = RhythmModel::new(manifest.model.clone(), form.clone(), plan);
                 self.rhythm.get_or_insert_with(|| Arc::new(model));
             }
@@ -271,9 +263,9 @@ mod tests {
     use super::*;
     use sha2::{Digest, Sha256};
 
-    const FILE: &str = SHIPPED[0].0;
-    const TEXT: &str = SHIPPED[0].1;
-    const ONNX: &[u8] = SHIPPED[0].2;
+    const FILE: &str = SHIPPED[1].0;
+    const TEXT: &str = SHIPPED[1].1;
+    const ONNX: &[u8] = SHIPPED[1].2;
 
     fn add(text: &str, onnx: &[u8]) -> Result<(), Error> {
         // With the right hash, so that what is tested comes after that check.

@@ -18,8 +18,6 @@ use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
 use crate::error::panic_message;
-use crate::rhythm::{self, RhythmLabel};
-use crate::{Error, Kind, Manifest, tensor};
 use crate::tensor::{self, Shapes};
 use crate::{Error, Manifest};
 
@@ -98,17 +96,6 @@ impl Plan {
     }
 }
 
-fn optimise(manifest: &Manifest, mut onnx: &[u8]) -> Result<Plan, Error> {
-    let unloadable = |error: TractError| unloadable(manifest, format!("{error:#}"));
-    let (input_shape, output_shapes) = match &manifest.kind {
-        Kind::Reconstruct(form) => (
-            tensor::input_shape(form),
-            tensor::output_shapes(form).to_vec(),
-        ),
-        Kind::Classify(form) => (
-            tensor::classifier_input_shape(form),
-            tensor::classifier_output_shapes(form),
-        ),
 fn run(
     plan: &Arc<TypedRunnableModel>,
     shape: &[usize],
@@ -119,10 +106,6 @@ fn run(
     let values = |output: &TValue| {
         let view = output.to_plain_array_view::<f32>()?;
         TractResult::Ok(view.iter().copied().collect())
-        Kind::Rhythm(_) => (
-            [1, 1, rhythm::N_INPUT],
-            vec![vec![1, RhythmLabel::ALL.len()]],
-        ),
     };
     outputs.iter().map(values).collect()
 }

@@ -1,4 +1,4 @@
-//! Inference on its own OS threads.
+//! Reading windows on OS threads of their own.
 //!
 //! **Every job that is submitted is answered exactly once**, with its result or with
 //! [`Outcome::Shed`], on a thread of the pool or on the submitting one.
@@ -18,10 +18,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ecg::{DeviceId, TwelveLead, Window};
+use ecg::DeviceId;
 
 use crate::error::panic_message;
-use crate::{Calibration, Error, Reconstructor};
+use crate::{Error, Reader, Reading, Task, When};
 
 /// What a submitted window is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +36,16 @@ pub enum Job {
 #[derive(Debug)]
 pub enum Outcome {
     /// It ran.
-    Done(Result<TwelveLead, Error>),
+    Done(Box<Result<Reading, Error>>),
     /// A newer window of the same device took its place, or the pool shut down.
     Shed,
 }
 
 type Reply = Box<dyn FnOnce(Outcome) + Send>;
-type Work = Box<dyn Fn(&Task) -> Result<TwelveLead, Error> + Send + Sync>;
+type Work = Box<dyn Fn(&Task, Job) -> Result<Reading, Error> + Send + Sync>;
 type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// Threads that complete windows to twelve leads.
+/// Threads that read windows.
 pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -60,18 +60,10 @@ struct Shared {
     last_run: AtomicU64,
 }
 
-/// What is to be completed, and with what.
-#[derive(Debug)]
-pub struct Task {
-    /// The measured leads.
-    pub window: Window,
-    /// The patient's own correction of the model, where there is one.
-    pub calibration: Option<Arc<Calibration>>,
-}
-
 /// A task and who waits for it.
 struct Ticket {
     task: Task,
+    job: Job,
     reply: Reply,
 }
 
@@ -88,8 +80,8 @@ struct Line {
 
 impl Line {
     /// Puts a job in line and returns the one it displaces.
-    fn push(&mut self, device: DeviceId, job: Job, ticket: Ticket) -> Option<Ticket> {
-        match job {
+    fn push(&mut self, device: DeviceId, ticket: Ticket) -> Option<Ticket> {
+        match ticket.job {
             Job::Keep => {
                 self.n_keep += 1;
                 let jobs = self.keep.entry(device.clone()).or_default();
@@ -149,7 +141,7 @@ impl Shared {
             };
             drop(line);
             let start = (self.clock)();
-            let result = catch_unwind(AssertUnwindSafe(|| (self.work)(&ticket.task)));
+            let result = catch_unwind(AssertUnwindSafe(|| (self.work)(&ticket.task, ticket.job)));
             let seconds = (self.clock)().saturating_sub(start).as_secs_f64();
             self.last_run.store(seconds.to_bits(), Ordering::Relaxed);
             let result = result.unwrap_or_else(|panic| {
@@ -157,7 +149,7 @@ impl Shared {
                     reason: panic_message(&*panic),
                 })
             });
-            answer(ticket.reply, Outcome::Done(result));
+            answer(ticket.reply, Outcome::Done(Box::new(result)));
         }
     }
 }
@@ -168,7 +160,7 @@ fn answer(reply: Reply, outcome: Outcome) {
 }
 
 impl Pool {
-    /// Starts `threads` threads, at least one, that share one reconstructor.
+    /// Starts `threads` threads, at least one, that share one reader.
     ///
     /// `clock` is any monotonic time; it only serves [`last_run_seconds`](Self::last_run_seconds).
     ///
@@ -176,11 +168,16 @@ impl Pool {
     /// [`Error::Thread`] if the operating system refuses a thread.
     pub fn new(
         threads: usize,
-        reconstructor: Arc<Reconstructor>,
+        reader: Arc<Reader>,
         clock: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let work =
-            move |task: &Task| reconstructor.reconstruct(&task.window, task.calibration.as_deref());
+        let work = move |task: &Task, job: Job| {
+            let when = match job {
+                Job::Live => When::Window,
+                Job::Keep => When::Alarm,
+            };
+            reader.read(task, when)
+        };
         Self::with_work(threads, Box::new(work), Box::new(clock))
     }
 
@@ -218,9 +215,10 @@ impl Pool {
     ) {
         let ticket = Ticket {
             task,
+            job,
             reply: Box::new(reply),
         };
-        let displaced = self.shared.line().push(device, job, ticket);
+        let displaced = self.shared.line().push(device, ticket);
         self.shared.wake.notify_one();
         if let Some(ticket) = displaced {
             answer(ticket.reply, Outcome::Shed);
@@ -280,7 +278,7 @@ impl std::fmt::Debug for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ecg::{Lead, LeadOrigin, SampleIndex, SampleRate};
+    use ecg::{Lead, LeadOrigin, SampleIndex, SampleRate, Window};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     fn task(start: u64) -> Task {
@@ -296,6 +294,15 @@ mod tests {
         Task {
             window,
             calibration: None,
+            stretch: None,
+        }
+    }
+
+    fn only_leads(twelve: ecg::TwelveLead) -> Reading {
+        Reading {
+            twelve,
+            findings: Vec::new(),
+            failures: Vec::new(),
         }
     }
 
@@ -320,12 +327,12 @@ mod tests {
         let (leave, wait) = channel();
         let (tell, outcomes) = channel();
         let (begin, wait) = (Mutex::new(begin), Mutex::new(wait));
-        let work = move |task: &Task| {
+        let work = move |task: &Task, _: Job| {
             let window = &task.window;
             begin.lock().unwrap().send(window.start.0).unwrap();
             let waited = wait.lock().unwrap().recv();
             assert!(waited.is_ok() && window.start.0 != 13, "unlucky window");
-            crate::derive(window)
+            crate::derive(window).map(only_leads)
         };
         let ticks = AtomicU64::new(0);
         let clock = move || Duration::from_millis(250 * ticks.fetch_add(1, Ordering::Relaxed));
@@ -345,8 +352,10 @@ mod tests {
             self.pool
                 .submit(device(name), task(start), job, move |outcome| {
                     let said = match outcome {
-                        Outcome::Done(Ok(_)) => "done".to_owned(),
-                        Outcome::Done(Err(error)) => error.to_string(),
+                        Outcome::Done(read) => match *read {
+                            Ok(_) => "done".to_owned(),
+                            Err(error) => error.to_string(),
+                        },
                         Outcome::Shed => "shed".to_owned(),
                     };
                     tell.send((start, said)).unwrap();
@@ -450,16 +459,17 @@ mod tests {
 
     #[test]
     fn many_threads_answer_every_job_once() {
-        let reconstructor = Arc::new(Reconstructor::new(crate::Library::empty()));
-        let pool = Pool::new(4, reconstructor, || Duration::ZERO).unwrap();
+        let limits = crate::statements::Limits::default();
+        let reader = Arc::new(Reader::new(crate::Library::empty(), limits).unwrap());
+        let pool = Pool::new(4, reader, || Duration::ZERO).unwrap();
         let (tell, outcomes) = channel();
         for job in 0..2000u64 {
             let tell = tell.clone();
             let kind = if job % 7 == 0 { Job::Keep } else { Job::Live };
             let name = format!("device-{}", job % 50);
             pool.submit(device(&name), task(job), kind, move |outcome| {
-                if let Outcome::Done(result) = &outcome {
-                    let twelve = result.as_ref().unwrap();
+                if let Outcome::Done(read) = &outcome {
+                    let twelve = &(**read).as_ref().unwrap().twelve;
                     assert_eq!(twelve.start.0, job);
                     assert_eq!(twelve.origin[1], LeadOrigin::Measured);
                 }

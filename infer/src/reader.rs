@@ -1,0 +1,172 @@
+//! From a window to all that is said of it: twelve leads, and findings.
+//!
+//! Who says what of a window, in this order:
+//!
+//! 1. [`statements`] of the values that were measured in it, on measured leads alone.
+//! 2. The rhythm model, of the lead of the best quality: on what came before as well, up to half a minute, or, for the
+//!    strip of an alarm, on the window alone, so that the strip holds all that a finding rests on.
+//! 3. Every classifier that is to run on such a window ([`When`]), on the twelve leads.
+//!
+//! **The same task gives the same reading**, whichever thread reads it. A classifier that fails takes nothing else with
+//! it: its error stands in the reading.
+
+use std::sync::Arc;
+
+use ecg::{Finding, TwelveLead, Window};
+
+use crate::statements::{Limits, statements};
+use crate::{Calibration, Classifier, Error, Library, Reconstructor, Stretch, When};
+
+/// A window, and what is known with it.
+#[derive(Debug)]
+pub struct Task {
+    /// The measured leads.
+    pub window: Window,
+    /// The patient's own correction of the model, where there is one.
+    pub calibration: Option<Arc<Calibration>>,
+    /// What is known of it, and of what came before; `None` where nothing is to be found in it.
+    pub stretch: Option<Stretch>,
+}
+
+/// What is said of a window.
+#[derive(Debug)]
+pub struct Reading {
+    /// The twelve leads.
+    pub twelve: TwelveLead,
+    /// What was found: statements, then what each classifier says, the most probable first.
+    pub findings: Vec<Finding>,
+    /// The models that failed. What they should have said is missing.
+    pub failures: Vec<Error>,
+}
+
+/// Reads windows with the models of a [`Library`] and the limits of statements.
+///
+/// Immutable, so that threads share one.
+#[derive(Debug)]
+pub struct Reader {
+    reconstructor: Reconstructor,
+    limits: Limits,
+}
+
+impl Reader {
+    /// A reader with these models and limits.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a limit that is outside its range.
+    pub fn new(library: Library, limits: Limits) -> Result<Self, Error> {
+        limits.check()?;
+        Ok(Self {
+            reconstructor: Reconstructor::new(library),
+            limits,
+        })
+    }
+
+    /// What completes leads, and knows the models.
+    pub fn reconstructor(&self) -> &Reconstructor {
+        &self.reconstructor
+    }
+
+    /// What is said of a window. `when` says for what: classifiers run on every window, on those of alarms as well,
+    /// or also on request; on all but the first, what each finding of a classifier looked at is found out too, which takes
+    /// as many runs as there are leads and seconds.
+    ///
+    /// # Errors
+    /// [`Error::Window`] for a window that is not of the models' shape or not well formed.
+    pub fn read(&self, task: &Task, when: When) -> Result<Reading, Error> {
+        let calibration = task.calibration.as_deref();
+        let mut failures = Vec::new();
+        let twelve = match self.reconstructor.reconstruct(&task.window, calibration) {
+            Ok(twelve) => twelve,
+            Err(error) => {
+                // What is measured and derived stands without the model.
+                let Some(leads) = error.leads().cloned() else {
+                    return Err(error);
+                };
+                failures.push(error);
+                leads
+            }
+        };
+        let mut findings = Vec::new();
+        if let Some(stretch) = &task.stretch {
+            let own = stretch.context.within(task.window.start, task.window.end);
+            findings.extend(statements(&own, &self.limits));
+            let (rhythm, failed) = self.rhythm(stretch, &task.window, when);
+            findings.extend(rhythm);
+            failures.extend(failed);
+            self.classify(&twelve, when, &mut findings, &mut failures);
+        }
+        Ok(Reading {
+            twelve,
+            findings,
+            failures,
+        })
+    }
+
+    /// What the rhythm model says, and why it failed.
+    fn rhythm(
+        &self,
+        stretch: &Stretch,
+        window: &Window,
+        when: When,
+    ) -> (Option<Finding>, Option<Error>) {
+        let Some(model) = self.reconstructor.library().rhythm() else {
+            return (None, None);
+        };
+        let own;
+        let stretch = if when == When::Window {
+            stretch
+        } else {
+            own = stretch.since(window.start);
+            &own
+        };
+        match model.decide(stretch.lead, &stretch.samples, &stretch.context) {
+            Ok(decision) => (model.finding(&decision, &stretch.context), None),
+            Err(error) => (None, Some(error)),
+        }
+    }
+
+    /// What the classifiers say of twelve leads, as in [`read`](Self::read).
+    pub fn classify(
+        &self,
+        twelve: &TwelveLead,
+        when: When,
+        findings: &mut Vec<Finding>,
+        failures: &mut Vec<Error>,
+    ) {
+        for classifier in self.reconstructor.library().classifiers() {
+            if runs(classifier.when(), when) {
+                match self::classify(classifier, twelve, when != When::Window) {
+                    Ok(said) => findings.extend(said),
+                    Err(error) => failures.push(error),
+                }
+            }
+        }
+    }
+}
+
+/// Whether a classifier that is to run `when` runs on a window that is read for `what`.
+fn runs(when: When, what: When) -> bool {
+    match when {
+        When::Window => true,
+        When::Alarm => what != When::Window,
+        When::Request => what == When::Request,
+    }
+}
+
+fn classify(
+    classifier: &Classifier,
+    twelve: &TwelveLead,
+    explain: bool,
+) -> Result<Vec<Finding>, Error> {
+    let diagnosis = classifier.classify(twelve)?;
+    let mut findings = classifier.findings(&diagnosis, twelve);
+    if explain && !findings.is_empty() {
+        let names: Vec<_> = findings.iter().map(|f| f.label.name.clone()).collect();
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let attributions = classifier.explain(twelve, &names)?;
+        for (finding, attribution) in findings.iter_mut().zip(attributions) {
+            finding.evidence.attribution = attribution;
+        }
+    }
+    Ok(findings)
+}
