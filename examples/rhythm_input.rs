@@ -7,11 +7,12 @@ use std::error::Error;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use dsp::{Chain, Config};
+use dsp::{Chain, Config, Output};
 use ecg::{BootId, Utc};
 use einthoven::record::{Player, Record, records_in};
-use einthoven::rhythm::{Collector, Stretch};
+use einthoven::rhythm::Collector;
 use einthoven::wearable::Played;
+use infer::Stretch;
 use infer::rhythm::input;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -50,16 +51,16 @@ fn stretches(path: &Path) -> Result<(Vec<Stretch>, usize), Box<dyn Error>> {
     let collector = Collector::new(player.layout(), config.window.rate_hz);
     let mut collector = collector.ok_or("no ECG")?;
     let (mut outputs, mut stretches) = (Vec::new(), Vec::new());
+    let mut take = |output: Output| {
+        collector.push(&output);
+        stretches.extend(std::iter::from_fn(|| collector.next_stretch()));
+    };
     for packet in Played::new(player, BootId(0), Utc(0))? {
         chain.push(&packet?.to_block(), &mut outputs);
-        outputs
-            .drain(..)
-            .for_each(|output| collector.push(&output, &mut stretches));
+        outputs.drain(..).for_each(&mut take);
     }
     chain.finish(&mut outputs);
-    outputs
-        .iter()
-        .for_each(|output| collector.push(output, &mut stretches));
+    outputs.into_iter().for_each(take);
     let last = collector.last();
     // A hop may be the end.
     let end = |stretch: &Stretch| stretch.context.end;

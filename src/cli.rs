@@ -332,7 +332,7 @@ struct ReconstructArgs {
 
 #[derive(Debug, Args)]
 struct ClassifyArgs {
-    /// PTB-XL as published, or its records scaled lead by lead (labels.csv and signals_100hz_int16.npy)
+    /// PTB-XL as published, or its records scaled lead by lead (labels.csv beside a numpy array)
     dir: PathBuf,
     /// The leads that are given where the others are reconstructed
     #[arg(

@@ -1,6 +1,7 @@
 //! Scores against reference annotations by the field's own rules.
 
 pub mod beats;
+pub mod classify;
 pub mod delineate;
 pub mod ec57;
 pub mod noise;
@@ -9,6 +10,7 @@ pub mod reconstruct;
 pub mod report;
 pub mod rhythm;
 pub mod rhythms;
+pub mod roc;
 pub mod runs;
 pub mod ventricular;
 

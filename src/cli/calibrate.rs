@@ -94,9 +94,9 @@ async fn compare(
             .strip(row.alarm)
             .await
             .wrap_err("cannot read a strip of the patient")?;
-        let Some(strip) = strip else { continue };
+        let Some(kept) = strip else { continue };
         for cut in cuts {
-            let r = likeness(&cut.window, &strip, &args.observed, config);
+            let r = likeness(&cut.window, &kept.strip, &args.observed, config);
             best = r.into_iter().chain(best).reduce(f64::max);
         }
     }

@@ -10,11 +10,12 @@ use dsp::class::Model;
 use dsp::qrs::Networks;
 use infer::Manifest;
 
-use super::{BeatsArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, answer};
 use super::{
-    BeatsArgs, ClassifyArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, RhythmArgs, VentricularArgs, answer,
+    BeatsArgs, ClassifyArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, RhythmArgs,
+    VentricularArgs, answer,
 };
 use crate::evaluate::beats as classes;
+use crate::evaluate::classify as classification;
 use crate::evaluate::delineate as delineation;
 use crate::evaluate::noise::Noise;
 use crate::evaluate::qrs as scores;

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dsp::Chain;
 use ecg::{SampleCount, SampleIndex, SampleRate};
-use infer::{RhythmDecision, RhythmLabel, RhythmModel};
+use infer::{RhythmDecision, RhythmLabel, RhythmModel, Stretch};
 use serde::Serialize;
 
 use super::ec57::percent;
@@ -29,7 +29,7 @@ use super::report::Excluded;
 use super::{REFERENCE, annotations, on_all_cores, play};
 use crate::record::annotation::{Annotation, AnnotationCode};
 use crate::record::{self, Player, Record};
-use crate::rhythm::{Change, Collector, Episodes, Stretch};
+use crate::rhythm::{Change, Collector, Episodes};
 
 /// The labels of the Challenge 2017.
 const LABELS: &str = "REFERENCE.csv";
@@ -309,15 +309,14 @@ fn decisions(path: &Path, config: &dsp::Config, model: &RhythmModel) -> Result<D
     let mut collector = collector.ok_or("no ECG lead at a rate that can be used")?;
     let mut decisions = Vec::new();
     let mut failed = None;
-    let mut stretches = Vec::new();
     let decide = |stretch: &Stretch| model.decide(stretch.lead, &stretch.samples, &stretch.context);
     let end = play(
         player,
         &mut chain,
         |_| {},
         |output| {
-            collector.push(&output, &mut stretches);
-            for stretch in stretches.drain(..) {
+            collector.push(&output);
+            while let Some(stretch) = collector.next_stretch() {
                 match decide(&stretch) {
                     Ok(decision) => decisions.push(decision),
                     Err(error) => failed = Some(error.to_string()),

@@ -142,7 +142,10 @@ pub fn labels(table: &Path) -> Result<Vec<(String, String)>, Error> {
 }
 
 /// The rows of a table, each read by the names of its columns.
-fn rows<T: for<'de> Deserialize<'de>>(
+///
+/// # Errors
+/// A table that cannot be read; a row that is not of its form.
+pub fn rows<T: for<'de> Deserialize<'de>>(
     table: &Path,
 ) -> Result<impl Iterator<Item = Result<T, Error>>, Error> {
     let malformed = {

@@ -68,6 +68,20 @@ impl Moments {
         Self(moments)
     }
 
+    /// The root mean square of one of the twelve leads, mV; of any other, 1.
+    pub fn size(&self, lead: Lead) -> f64 {
+        let place = |lead: Lead| LEADS.iter().position(|other| *other == lead);
+        let square = match (place(lead), lead.of_i_and_ii()) {
+            (Some(k), _) => self.0[k][k],
+            (None, Some((i, ii))) => {
+                let m = &self.0;
+                i * i * m[0][0] + 2.0 * i * ii * m[0][1] + ii * ii * m[1][1]
+            }
+            (None, None) => 1.0,
+        };
+        square.sqrt()
+    }
+
     /// The least-squares map from `observed` leads, of which those that are none of the eight are not used.
     pub fn map(&self, observed: &[Lead]) -> Linear {
         let place = |lead: &Lead| LEADS.iter().position(|other| other == lead);

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{LeadScore, Options, RecordScore, WindowScore, estimated_leads};
 use crate::evaluate::report::{Excluded, mean};
+use crate::evaluate::roc::auc;
 
 /// An error of ST above this matters to a clinician, mV.
 const ST_MV: f64 = 0.1;
@@ -292,18 +293,10 @@ fn worst_decile_auc(mut scored: Vec<(f64, f64)>) -> Option<f64> {
     if n_worst == 0 {
         return None;
     }
-    let (worst, others) = scored.split_at(n_worst);
-    let mut won = 0.0;
-    for (_, bad) in worst {
-        for (_, good) in others {
-            won += match bad.total_cmp(good) {
-                std::cmp::Ordering::Less => 1.0,
-                std::cmp::Ordering::Equal => 0.5,
-                std::cmp::Ordering::Greater => 0.0,
-            };
-        }
-    }
-    Some(won / (worst.len() * others.len()) as f64)
+    // What should be low for the worst is high, negated.
+    let marked = scored.iter().enumerate();
+    let marked: Vec<(f64, bool)> = marked.map(|(k, (_, x))| (-x, k < n_worst)).collect();
+    auc(&marked)
 }
 
 impl fmt::Display for Report {
