@@ -4,7 +4,7 @@ use ecg::{
     AlarmEvent, AlarmId, Anchor, Beat, Gap, Layout, RecordId, SampleIndex, Strip, Trend, Utc,
 };
 
-use crate::FindingRow;
+use crate::{FindingRow, PatientId};
 
 /// How far a record has come.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +47,7 @@ pub struct AlarmStrip {
 /// | event | the first of an alarm and state |
 /// | strip | the first of an alarm |
 /// | finding | the first of an episode, with the furthest end, whether it ended there, and the highest probability |
+/// | baseline | the first of a patient |
 /// | trend | the last of a record and minute |
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
@@ -62,6 +63,8 @@ pub struct Batch {
     pub strips: Vec<AlarmStrip>,
     /// Episodes of findings, each as it is by now.
     pub findings: Vec<FindingRow>,
+    /// What is usual for a patient, as JSON. The patient has to be known.
+    pub baselines: Vec<(PatientId, String)>,
     /// Minutes, each complete up to now: it replaces what was stored of the same minute.
     pub trends: Vec<Trend>,
 }
@@ -80,6 +83,7 @@ impl Batch {
             + self.events.len()
             + self.strips.len()
             + self.findings.len()
+            + self.baselines.len()
             + self.trends.len()
     }
 
@@ -91,6 +95,7 @@ impl Batch {
         self.events.append(&mut later.events);
         self.strips.append(&mut later.strips);
         self.findings.append(&mut later.findings);
+        self.baselines.append(&mut later.baselines);
         self.trends.append(&mut later.trends);
     }
 }

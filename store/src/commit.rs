@@ -107,6 +107,9 @@ macro_rules! on_conflict {
             probability = CASE WHEN excluded.probability > findings.probability
                 THEN excluded.probability ELSE findings.probability END"
     };
+    (baselines) => {
+        " ON CONFLICT (patient) DO NOTHING"
+    };
     (trends) => {
         " ON CONFLICT (device, boot, minute) DO UPDATE SET
             start_utc = excluded.start_utc,

@@ -7,7 +7,7 @@ use ecg::{Change, DeviceId, RecordId, SampleIndex, Utc};
 use crate::alarms::record_id;
 use crate::database::read;
 use crate::rows::{unsigned, word};
-use crate::{Error, Store};
+use crate::{Error, PatientId, Store};
 
 /// The longest body that is kept, bytes.
 pub(crate) const MAX_BODY: usize = 1 << 18;
@@ -128,5 +128,34 @@ impl Store {
         .fetch_all(pool)
         .await)?;
         rows.into_iter().map(Columns::read).collect()
+    }
+
+    /// What is usual for every patient of whom that is known, as JSON.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn baselines(&self) -> Result<Vec<(PatientId, String)>, Error> {
+        let rows: Vec<(String, String)> = read!(self, pool => sqlx::query_as(
+            "SELECT patient, body FROM baselines ORDER BY patient",
+        )
+        .fetch_all(pool)
+        .await)?;
+        rows.into_iter()
+            .map(|(patient, body)| Ok((PatientId::stored(&patient)?, body)))
+            .collect()
+    }
+
+    /// What is usual for a patient, as JSON; `None` while that is not known.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn baseline(&self, patient: &PatientId) -> Result<Option<String>, Error> {
+        let row: Option<(String,)> = read!(self, pool => sqlx::query_as(
+            "SELECT body FROM baselines WHERE patient = $1",
+        )
+        .bind(patient.as_str())
+        .fetch_optional(pool)
+        .await)?;
+        Ok(row.map(|(body,)| body))
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) events: Vec<EventLine<'a>>,
     pub(crate) strips: Vec<StripLine<'a>>,
     pub(crate) findings: Vec<FindingLine<'a>>,
+    pub(crate) baselines: Vec<BaselineLine<'a>>,
     pub(crate) trends: Vec<TrendLine<'a>>,
 }
 
@@ -92,6 +93,11 @@ pub(crate) struct StripLine<'a> {
     pub(crate) findings: Option<&'a str>,
 }
 
+pub(crate) struct BaselineLine<'a> {
+    pub(crate) patient: &'a str,
+    pub(crate) body: &'a str,
+}
+
 pub(crate) struct FindingLine<'a> {
     pub(crate) device: &'a str,
     pub(crate) boot: i64,
@@ -142,6 +148,7 @@ impl<'a> Rows<'a> {
             events: events(batch)?,
             strips: strips(batch)?,
             findings: findings(batch)?,
+            baselines: baselines(batch)?,
             trends: trends(batch)?,
         })
     }
@@ -388,6 +395,18 @@ fn finding(row: &FindingRow) -> Result<FindingLine<'_>, Error> {
         change: row.change.map(ecg::Change::name),
         body: body(&row.body)?,
     })
+}
+
+fn baselines(batch: &Batch) -> Result<Vec<BaselineLine<'_>>, Error> {
+    let mut baselines = BTreeMap::new();
+    for (patient, text) in &batch.baselines {
+        let line = BaselineLine {
+            patient: patient.as_str(),
+            body: body(text)?,
+        };
+        baselines.entry(line.patient).or_insert(line);
+    }
+    Ok(baselines.into_values().collect())
 }
 
 /// What was found, as JSON.

@@ -33,3 +33,9 @@ CREATE INDEX findings_by_time ON findings (device, start_utc);
 
 -- What was found in the strip itself: JSON, an array as the API gives it.
 ALTER TABLE strips ADD COLUMN findings TEXT;
+
+-- What is usual for a patient, learnt once from the first hour of signal: JSON, as the program writes it.
+CREATE TABLE baselines (
+    patient TEXT COLLATE "C" PRIMARY KEY REFERENCES patients,
+    body    TEXT NOT NULL
+);

@@ -38,6 +38,9 @@ pub(super) async fn write(pool: &PgPool, rows: &Rows<'_>) -> Result<(), Error> {
     if !rows.findings.is_empty() {
         findings(connection, rows).await?;
     }
+    if !rows.baselines.is_empty() {
+        baselines(connection, rows).await?;
+    }
     if !rows.trends.is_empty() {
         trends(connection, rows).await?;
     }
@@ -247,6 +250,19 @@ async fn findings(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
     .bind(column!(rows, model_version))
     .bind(column!(rows, model_sha256))
     .bind(column!(rows, change))
+    .bind(column!(rows, body))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+async fn baselines(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
+    let rows = &rows.baselines;
+    sqlx::query(concat!(
+        "INSERT INTO baselines (patient, body) SELECT * FROM UNNEST($1::text[], $2::text[])",
+        on_conflict!(baselines)
+    ))
+    .bind(column!(rows, patient))
     .bind(column!(rows, body))
     .execute(connection)
     .await

@@ -21,6 +21,7 @@ pub(super) async fn write(pool: &SqlitePool, rows: &Rows<'_>) -> Result<(), Erro
     alarm_events(connection, rows).await?;
     strips(connection, rows).await?;
     findings(connection, rows).await?;
+    baselines(connection, rows).await?;
     trends(connection, rows).await?;
     transaction.commit().await?;
     Ok(())
@@ -209,6 +210,20 @@ async fn findings(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written
         .bind(row.model_version)
         .bind(row.model_sha256)
         .bind(row.change)
+        .bind(row.body)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn baselines(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
+    for row in &rows.baselines {
+        sqlx::query(concat!(
+            "INSERT INTO baselines (patient, body) VALUES ($1, $2)",
+            on_conflict!(baselines)
+        ))
+        .bind(row.patient)
         .bind(row.body)
         .execute(&mut *connection)
         .await?;

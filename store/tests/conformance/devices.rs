@@ -115,6 +115,19 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
         (&Some(patient("p")), Some((45.0, 130.5)))
     );
     assert_eq!(store.records(&old.device).await.unwrap().len(), 2);
+
+    // What is usual for a patient is told once.
+    let baseline = |body: &str| Batch {
+        baselines: vec![(patient("p"), body.to_owned())],
+        ..Batch::default()
+    };
+    assert_eq!(store.baseline(&patient("p")).await.unwrap(), None);
+    store.commit(&baseline("{}")).await.unwrap();
+    store.commit(&baseline("[]")).await.unwrap();
+    let kept = store.baseline(&patient("p")).await.unwrap();
+    assert_eq!(kept.as_deref(), Some("{}"));
+    let all = store.baselines().await.unwrap();
+    assert_eq!(all, [(patient("p"), "{}".to_owned())]);
 }
 
 pub(crate) async fn limits_are_checked_here_and_in_the_database(db: &Database) {

@@ -170,6 +170,7 @@ pub(crate) fn full_batch() -> Batch {
         )],
         strips: vec![kept(raised.alarm, 500)],
         findings: vec![finding(&one, 500, 3060)],
+        baselines: Vec::new(),
         events: vec![raised, event(&one, 500, AlarmState::Latched)],
         trends: vec![trend(&one, 0, 18), trend(&one, 1, 0)],
     }

@@ -154,7 +154,10 @@ pub(crate) async fn a_failed_batch_leaves_nothing(db: &Database) {
     assert_eq!(db.count("beats").await, 19);
 }
 
-#[expect(clippy::too_many_lines, reason = "one batch with everything in it twice")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one batch with everything in it twice"
+)]
 pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
     let one = record("a", 1);
     let gap = |end| {
@@ -185,6 +188,7 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
             longest.clone(),
             finding(&one, 7, 3000),
         ],
+        baselines: Vec::new(),
         trends: vec![trend(&one, 0, 5), trend(&one, 0, 3)],
     };
     // All at once, and one after the other.
