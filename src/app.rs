@@ -16,6 +16,7 @@ use crate::http::{self, Running, Service};
 use crate::live::LiveBus;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Known, Pipeline};
+use crate::usual;
 use crate::wall;
 
 /// Pauses between tries to reach the database.
@@ -209,6 +210,7 @@ async fn open_store(
                 resume: store.resume().await?,
                 devices: store.devices().await?,
                 calibrations: calibration::in_force(store.calibrations().await?),
+                baselines: usual::read(store.baselines().await?),
             };
             Ok::<_, store::Error>((store, known))
         };

@@ -56,6 +56,8 @@ pub struct Infer {
     pub threads: usize,
     /// A folder with models to use instead of those shipped; empty for none.
     pub models: std::path::PathBuf,
+    /// Limits of statements on measured values.
+    pub limits: infer::statements::Limits,
 }
 
 /// The API and the page.

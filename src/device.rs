@@ -378,6 +378,7 @@ mod tests {
             },
             trend: None,
             standing: Vec::new(),
+            findings: Vec::new(),
             missing_strips: Vec::new(),
             limits: None,
             patient: None,
@@ -393,9 +394,10 @@ mod tests {
 
     /// Makes effects durable and lets the models answer at once; the acks that this releases.
     fn settle(device: &mut Device<u64>, effects: &Effects) -> Vec<u64> {
-        for (boot, window) in &effects.windows {
-            device.sent_to_models(*boot, window.start);
-            assert!(device.answered(*boot, window.start).len() < 60);
+        for known in &effects.windows {
+            let (boot, start) = (known.boot, known.window.start);
+            device.sent_to_models(boot, start);
+            assert!(device.answered(boot, start).len() < 60);
         }
         let marks = effects.batch.records.iter().map(|update| Watermark {
             boot: update.record.boot,

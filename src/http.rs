@@ -81,9 +81,14 @@ pub fn router(service: Arc<Service>) -> Router {
             "/api/v1/devices/{device}/twelve-lead",
             get(api::twelve_lead),
         )
+        .route(
+            "/api/v1/devices/{device}/twelve-lead/findings",
+            get(api::examine),
+        )
         .route("/api/v1/alarms", get(api::alarms))
         .route("/api/v1/alarms/{alarm}", get(api::alarm))
         .route("/api/v1/alarms/{alarm}/acknowledge", post(api::acknowledge))
+        .route("/api/v1/devices/{device}/findings", get(api::findings))
         .route("/api/v1/strips/{alarm}", get(api::strip))
         .route("/api/v1/trends", get(api::trends))
         .route("/api/v1/live", get(live::stream))

@@ -71,6 +71,8 @@ pub struct DeviceStatus {
     pub quality: Vec<(SignalKind, f32, QualityReason)>,
     /// What was measured of the newest beat and the last ones, and when that was; measured leads only.
     pub measurement: Option<(Box<Measurement>, Utc)>,
+    /// What is found in it by now, the longest standing first.
+    pub findings: Vec<store::FindingRow>,
     /// Percent, if the device says so.
     pub battery_percent: Option<u8>,
     /// Who wears it.
@@ -86,6 +88,8 @@ pub struct LatestTwelve {
     pub leads: Arc<TwelveLead>,
     /// When they begin.
     pub start: Utc,
+    /// What was found in them.
+    pub findings: Arc<[ecg::Finding]>,
 }
 
 /// The way from the stages to the subscribers.

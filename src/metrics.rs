@@ -41,6 +41,8 @@ pub struct Metrics {
     pub failed_windows: IntCounter,
     /// `infer_withheld_windows_total{reason}`
     pub withheld_windows: IntCounterVec,
+    /// `infer_findings_total{source,name}`
+    pub findings: IntCounterVec,
     /// `infer_seconds`
     pub infer_seconds: Histogram,
     /// `alarm_events_total{condition,priority,state}`
@@ -164,9 +166,14 @@ impl Metrics {
                 "Windows whose missing leads were not reconstructed, by reason.",
                 &["reason"],
             )?,
+            findings: counters(
+                "infer_findings_total",
+                "Episodes of findings that began, by who says so and what.",
+                &["source", "name"],
+            )?,
             infer_seconds: histogram(
                 "infer_seconds",
-                "From a window's completion to its twelve leads.",
+                "From a window's completion to its twelve leads and findings.",
                 0.0005,
             )?,
             alarm_events: counters(

@@ -15,6 +15,9 @@
 //! the watermark passed without are yielded after a restart, some of them a second time and the same, which
 //! storing bears.
 //!
+//! Windows wait until everything that the chain says of them has been said: classes, measurements. Those that had
+//! been read long before the watermark are not read once more.
+//!
 //! Late facts ([`Output::late_at`]) lag behind the watermark, by the same distance always but for
 //! gaps and ends, where they catch up. So after a restart those are yielded that are as new as what lagged
 //! at the watermark, unless a gap had let them catch up: none is lost and none is told twice.
@@ -28,7 +31,13 @@ use ecg::{
     Measurement, Pulse, Quality, Rate, RecordId, SampleCount, SampleIndex, SampleRate, SignalKind,
     Strip, StripSignal, Trend, TwelveLead, Utc, Window,
 };
+use infer::Stretch;
 use store::{Batch, RecordUpdate, Resume};
+
+use crate::rhythm::Collector;
+
+/// A restart reads windows once more that end so long before the watermark; their answers may not have been durable.
+const READ_AGAIN_SECONDS: f64 = 5.0;
 
 /// Seconds of signal shown with an alarm.
 pub const STRIP_SECONDS: f64 = 10.24;
@@ -38,24 +47,32 @@ pub const STRIP_SECONDS: f64 = 10.24;
 pub struct Effects {
     /// What must become durable, together.
     pub batch: Batch,
-    /// Windows for the models, in order, each with the boot it is from.
-    pub windows: Vec<(BootId, Window)>,
+    /// Windows for the models, in order.
+    pub windows: Vec<Known>,
     /// Strips of alarms, with the window to complete to twelve leads where there is a whole one.
     pub strips: Vec<AlarmStrip>,
     /// What a person watching now sees.
     pub live: Vec<Live>,
 }
 
+/// A window, and what is known with it.
+pub struct Known {
+    /// The boot it is from.
+    pub boot: BootId,
+    /// The window.
+    pub window: Window,
+    /// What the chain said of it and of the seconds before.
+    pub stretch: Option<Stretch>,
+}
+
 /// The measured signals around an alarm.
 pub struct AlarmStrip {
     /// The alarm.
     pub alarm: AlarmId,
-    /// The boot it stands on.
-    pub boot: BootId,
     /// Measured signals only.
     pub strip: Strip,
     /// The same stretch as a model window, if it is long enough.
-    pub window: Option<Window>,
+    pub window: Option<Known>,
 }
 
 /// Something to show at once and not to keep.
@@ -99,6 +116,10 @@ struct OpenRecord {
     trends: BTreeMap<u64, Trend>,
     /// Alarms whose strip the trace has not reached yet.
     wanted: Vec<(AlarmId, SampleIndex)>,
+    /// What the chain said of late; `None` for a record without ECG.
+    collector: Option<Collector>,
+    /// Windows of which not everything has been said yet, and the strips that they are of.
+    waiting: Vec<(Window, Option<(AlarmId, Strip)>)>,
 }
 
 impl Monitor {
@@ -149,7 +170,9 @@ impl Monitor {
     pub fn strip_floor(&self) -> Option<SampleIndex> {
         let open = self.open.as_ref()?;
         let span = open.rate.count(STRIP_SECONDS);
-        open.wanted.iter().map(|(_, end)| end.before(span)).min()
+        let wanted = open.wanted.iter().map(|(_, end)| end.before(span));
+        let waiting = open.waiting.iter().filter(|(_, strip)| strip.is_some());
+        wanted.chain(waiting.map(|(window, _)| window.start)).min()
     }
 
     /// Bytes of state.
@@ -204,6 +227,8 @@ impl Monitor {
                 .filter(|event| event.record == id)
                 .map(|event| (event.alarm, event.at))
                 .collect(),
+            collector: Collector::new(layout, self.config.window.rate_hz),
+            waiting: Vec::new(),
             layout: layout.clone(),
             id,
         });
@@ -242,6 +267,9 @@ impl Monitor {
         self.take_events(effects);
         // The next block overwrites what is before the gap.
         self.cut_strips(true, effects);
+        if let Some(open) = &mut self.open {
+            open.hand_on(true, effects);
+        }
         self.progress(seen, false, effects);
     }
 
@@ -254,6 +282,9 @@ impl Monitor {
         self.machine.end(open.decided, &mut self.events);
         self.take_events(effects);
         self.cut_strips(true, effects);
+        if let Some(open) = &mut self.open {
+            open.hand_on(true, effects);
+        }
         self.progress(seen, true, effects);
         self.open = None;
     }
@@ -290,6 +321,9 @@ impl Monitor {
         let Some(open) = &mut self.open else { return };
         let events = &mut self.events;
         for output in self.outputs.drain(..) {
+            if let Some(collector) = &mut open.collector {
+                collector.push(&output);
+            }
             if output.late_at().is_some_and(|at| at < open.late_from) {
                 continue;
             }
@@ -332,13 +366,19 @@ impl Monitor {
                     let utc = open.anchor.utc(trace.start);
                     effects.live.push(Live::Trace(trace, utc));
                 }
-                Output::Window(window) => effects.windows.push((open.id.boot, window)),
+                Output::Window(window) => {
+                    let patience = open.rate.count(READ_AGAIN_SECONDS);
+                    if window.end >= open.resume_at.before(patience) {
+                        open.waiting.push((window, None));
+                    }
+                }
                 Output::Decided(position) => {
                     self.machine.decided(position, events);
                     open.decided = position;
                 }
                 Output::Ventricular(_) | Output::Settled(_) => {}
             }
+            open.hand_on(false, effects);
         }
         self.take_events(effects);
     }
@@ -359,7 +399,7 @@ impl Monitor {
     /// Cuts the strips that the trace has reached; at the `last` chance, as much of them as there is.
     fn cut_strips(&mut self, last: bool, effects: &mut Effects) {
         let Some(open) = &mut self.open else { return };
-        let (chain, boot) = (&open.chain, open.id.boot);
+        let (chain, waiting) = (&open.chain, &mut open.waiting);
         open.wanted.retain(|&(alarm, end)| {
             let end = if last {
                 end.min(chain.trace_end())
@@ -368,13 +408,14 @@ impl Monitor {
             };
             match chain.strip(end, STRIP_SECONDS) {
                 Some(strip) => {
-                    let window = chain.window_at(end);
-                    effects.strips.push(AlarmStrip {
-                        alarm,
-                        boot,
-                        strip,
-                        window,
-                    });
+                    match chain.window_at(end) {
+                        Some(window) => waiting.push((window, Some((alarm, strip)))),
+                        None => effects.strips.push(AlarmStrip {
+                            alarm,
+                            strip,
+                            window: None,
+                        }),
+                    }
                     false
                 }
                 // What the trace has passed without keeping it will not come any more.
@@ -409,6 +450,40 @@ impl OpenRecord {
         self.trends
             .entry(minute)
             .or_insert_with(|| Trend::new(self.id.clone(), minute, start))
+    }
+
+    /// Hands on the windows of which everything has been said; at the `last` chance, before what was collected is
+    /// dropped, all of them.
+    fn hand_on(&mut self, last: bool, effects: &mut Effects) {
+        if self.waiting.is_empty() && !last {
+            return;
+        }
+        let boot = self.id.boot;
+        let collector = self.collector.as_mut();
+        let known = |window: &Window| {
+            let knows = |collector: &Collector| collector.knows(window.end);
+            last || collector.as_deref().is_none_or(knows)
+        };
+        let ready = self.waiting.extract_if(.., |(window, _)| known(window));
+        for (window, strip) in ready {
+            let stretch = collector.as_deref().and_then(|c| c.until(window.end));
+            let known = Known {
+                boot,
+                window,
+                stretch,
+            };
+            match strip {
+                None => effects.windows.push(known),
+                Some((alarm, strip)) => effects.strips.push(AlarmStrip {
+                    alarm,
+                    strip,
+                    window: Some(known),
+                }),
+            }
+        }
+        if let Some(collector) = collector.filter(|_| last) {
+            collector.gap();
+        }
     }
 
     fn add_beat(&mut self, beat: Beat, effects: &mut Effects) {
@@ -480,5 +555,92 @@ pub fn complete(strip: Strip, leads: &TwelveLead) -> Strip {
         model: leads.model.clone(),
         trust: leads.trust,
         withheld: leads.withheld,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ecg::simulate::{self, Rhythm, Scenario};
+    use ecg::{SignalBlock, SignalSpec};
+
+    const HZ: usize = 250;
+
+    /// What a minute of fibrillation on three leads makes known, cut into blocks of so many samples, with a gap in it.
+    fn known(n: usize) -> Vec<(Window, Option<Stretch>)> {
+        let rate = SampleRate::new(HZ as f64).unwrap();
+        let mut scenario = Scenario::new(7, rate);
+        scenario.rhythms = vec![(Rhythm::AtrialFibrillation { bpm: 95.0 }, f64::INFINITY)];
+        let segment = simulate::record(&scenario, 60.0).unwrap();
+        let leads = [Lead::II, Lead::V1, Lead::V5];
+        let spec = |lead| SignalSpec {
+            kind: SignalKind::Ecg(lead),
+            rate,
+        };
+        let layout = Layout::new(&leads.map(spec)).unwrap();
+        let id = RecordId {
+            device: "vest".parse().unwrap(),
+            boot: BootId(1),
+        };
+        let limits = alarm::Limits::new(40.0, 150.0).unwrap();
+        let machine = Machine::new(id.device.clone(), &alarm::Config::default(), limits);
+        let mut monitor = Monitor::new(dsp::Config::default(), machine);
+        let anchor = Anchor {
+            index: SampleIndex(0),
+            utc: Utc(0),
+            hz: HZ as f64,
+        };
+        let mut effects = Effects::default();
+        let started = monitor.start(id, &layout, anchor, SampleIndex(0), None, &mut effects);
+        started.unwrap();
+        let gap = 33 * HZ..35 * HZ;
+        let mut at = 0;
+        while at < segment.n_samples {
+            if at == gap.start {
+                let [start, end] = [gap.start, gap.end].map(|at| SampleIndex(at as u64));
+                monitor.gap(Gap { start, end }, Utc(0), &mut effects);
+                at = gap.end;
+            }
+            let stop = if at < gap.start {
+                gap.start
+            } else {
+                segment.n_samples
+            };
+            let end = (at + n).min(stop);
+            let signal = |lead| SignalBlock {
+                samples: segment.lead(lead).unwrap()[at..end].to_vec(),
+                lead_off: false,
+            };
+            let block = Block {
+                start: SampleIndex(at as u64),
+                signals: leads.map(signal).into(),
+            };
+            monitor.block(&block, anchor, Utc(0), &mut effects);
+            at = end;
+        }
+        monitor.end(Utc(0), &mut effects);
+        let windows = effects.windows.into_iter();
+        windows.map(|known| (known.window, known.stretch)).collect()
+    }
+
+    #[test]
+    fn what_is_known_of_a_window_does_not_depend_on_the_blocks() {
+        let seconds = known(HZ);
+        assert_eq!(seconds.len(), 7);
+        assert!(known(77) == seconds);
+        // All at once.
+        assert!(known(60 * HZ) == seconds);
+        for (window, stretch) in &seconds {
+            let context = &stretch.as_ref().unwrap().context;
+            assert_eq!(context.end, window.end);
+            // All of the window is known, nothing from before the gap, and half a minute at most.
+            assert!(context.start <= window.start);
+            let after_gap = window.start.0 >= 35 * HZ as u64;
+            assert_eq!(context.start.0 >= 35 * HZ as u64, after_gap);
+            assert!(context.end.since(context.start).0 <= 31 * HZ as u64);
+            let classed = context.beats.iter().filter(|beat| beat.class.is_some());
+            assert!(classed.count() >= context.beats.len() - 1);
+            assert!(context.measurements.len() * 10 >= context.beats.len() * 7);
+        }
     }
 }

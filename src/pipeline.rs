@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecg::{AlarmId, DeviceId, SampleRate};
-use infer::{Library, Pool, Reconstructor};
+use infer::{Library, Pool, Reader, Reconstructor, When};
 use store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::stage::analyse::{COMMITS_OUT, Calibrations, Command, Inbox, Shard, Shared, Wearer};
 use crate::stage::persist::{Commit, Persist};
 use crate::stage::route;
+use crate::usual::Baselines;
 use crate::wall;
 
 const DELIVERIES: usize = 1024;
@@ -59,6 +60,8 @@ pub struct Known {
     pub devices: Vec<store::DeviceRow>,
     /// The corrections of the model in force, by patient.
     pub calibrations: Calibrations,
+    /// What is usual for patients, by patient.
+    pub baselines: Baselines,
 }
 
 /// What cannot be started.
@@ -80,20 +83,27 @@ pub enum Error {
 ///
 /// # Errors
 /// A folder or model that cannot be used.
-pub fn reconstructor(config: &crate::config::Infer) -> Result<Reconstructor, infer::Error> {
-    let library = if config.models.as_os_str().is_empty() {
-        Library::shipped()?
+pub fn library(config: &crate::config::Infer) -> Result<Library, infer::Error> {
+    if config.models.as_os_str().is_empty() {
+        Library::shipped()
     } else {
-        Library::load(&config.models)?
-    };
-    Ok(Reconstructor::new(library))
+        Library::load(&config.models)
+    }
 }
 
-/// The threads of the models, after a check that the chain cuts the windows that they take.
-fn pool(config: &Config) -> Result<Pool, Error> {
-    let reconstructor = reconstructor(&config.infer)?;
+/// What completes leads with the models that the settings ask for.
+///
+/// # Errors
+/// A folder or model that cannot be used.
+pub fn reconstructor(config: &crate::config::Infer) -> Result<Reconstructor, infer::Error> {
+    library(config).map(Reconstructor::new)
+}
+
+/// What reads windows, after a check that the chain cuts those that the models take.
+fn reader(config: &Config) -> Result<Reader, Error> {
+    let reader = Reader::new(library(&config.infer)?, config.infer.limits.clone())?;
     let window = &config.dsp.window;
-    if let Some(shape) = reconstructor.window() {
+    if let Some(shape) = reader.reconstructor().window() {
         let cut = SampleRate::new(window.rate_hz)
             .ok()
             .map(|rate| (rate, rate.count(window.seconds).0));
@@ -104,13 +114,7 @@ fn pool(config: &Config) -> Result<Pool, Error> {
             )));
         }
     }
-    let started = wall::instant();
-    let clock = move || started.elapsed();
-    Ok(Pool::new(
-        or_cores(config.infer.threads),
-        Arc::new(reconstructor),
-        clock,
-    )?)
+    Ok(reader)
 }
 
 /// `n`, or the number of cores for 0.
@@ -119,6 +123,31 @@ fn or_cores(n: usize) -> usize {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         n => n,
     }
+}
+
+/// Who wears what, by shard.
+fn wearers(
+    devices: Vec<store::DeviceRow>,
+    calibrations: &Calibrations,
+    baselines: &Baselines,
+    default: alarm::Limits,
+    n_shards: usize,
+) -> Vec<HashMap<DeviceId, Wearer>> {
+    let mut wearers_of = vec![HashMap::new(); n_shards];
+    for row in devices {
+        let Some(patient) = row.patient else { continue };
+        let limits = row
+            .limits
+            .and_then(|(low, high)| alarm::Limits::new(low, high).ok());
+        let wearer = Wearer {
+            calibration: calibrations.get(patient.as_str()).cloned(),
+            baseline: baselines.get(patient.as_str()).cloned(),
+            patient: patient.to_string(),
+            limits: limits.unwrap_or(default),
+        };
+        wearers_of[route::shard_of(&row.device, n_shards)].insert(row.device, wearer);
+    }
+    wearers_of
 }
 
 impl Pipeline {
@@ -134,13 +163,20 @@ impl Pipeline {
         live: LiveBus,
         shutdown: &CancellationToken,
     ) -> Result<Self, Error> {
-        let pool = pool(&config)?;
+        let reader = Arc::new(reader(&config)?);
+        let started = wall::instant();
+        let pool = Pool::new(
+            or_cores(config.infer.threads),
+            Arc::clone(&reader),
+            move || started.elapsed(),
+        )?;
         let n_shards = or_cores(config.pipeline.shards);
 
         let Known {
             resume,
             devices,
             calibrations,
+            baselines,
         } = known;
         for event in resume.iter().flat_map(|resume| &resume.standing) {
             metrics
@@ -152,20 +188,13 @@ impl Pipeline {
         for resume in resume {
             resume_of[route::shard_of(&resume.device, n_shards)].push(resume);
         }
-        let mut wearers_of: Vec<HashMap<DeviceId, Wearer>> = vec![HashMap::new(); n_shards];
-        for row in devices {
-            let Some(patient) = row.patient else { continue };
-            let limits = row
-                .limits
-                .and_then(|(low, high)| alarm::Limits::new(low, high).ok());
-            let limits = limits.unwrap_or(config.alarm.limits);
-            let wearer = Wearer {
-                calibration: calibrations.get(patient.as_str()).cloned(),
-                patient: patient.to_string(),
-                limits,
-            };
-            wearers_of[route::shard_of(&row.device, n_shards)].insert(row.device, wearer);
-        }
+        let wearers_of = wearers(
+            devices,
+            &calibrations,
+            &baselines,
+            config.alarm.limits,
+            n_shards,
+        );
 
         let drain = config.service.drain;
         let mqtt_config = ingest::mqtt::Config {
@@ -231,6 +260,7 @@ impl Pipeline {
 
         let handle = Handle {
             commands: commands.into(),
+            reader,
         };
         Ok(Self {
             handle,
@@ -292,6 +322,7 @@ impl Pipeline {
 #[derive(Clone)]
 pub struct Handle {
     commands: Arc<[mpsc::Sender<Command>]>,
+    reader: Arc<Reader>,
 }
 
 impl Handle {
@@ -312,6 +343,31 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let shard = self.shard(&device);
         ask(shard, Command::TwelveLead(device, reply), answer).await
+    }
+
+    /// What is found in the newest twelve leads of a device, by every classifier, those that run on request too, each
+    /// with what it looked at; the outer `None` as in [`Handle::devices`], the inner one where there are no leads yet.
+    pub async fn examine(&self, device: DeviceId) -> Option<Option<Vec<ecg::Finding>>> {
+        let Some(latest) = self.twelve_lead(device).await? else {
+            return Some(None);
+        };
+        let reader = Arc::clone(&self.reader);
+        let examined = tokio::task::spawn_blocking(move || {
+            let by_classifier = |finding: &ecg::Finding| {
+                let library = reader.reconstructor().library();
+                let mut classifiers = library.classifiers().iter();
+                classifiers.any(|c| finding.source == ecg::Source::Model(c.model().clone()))
+            };
+            let others = latest.findings.iter().filter(|f| !by_classifier(f));
+            let mut findings: Vec<ecg::Finding> = others.cloned().collect();
+            let mut failures = Vec::new();
+            reader.classify(&latest.leads, When::Request, &mut findings, &mut failures);
+            for error in failures {
+                tracing::warn!(%error, "a classifier failed on request");
+            }
+            findings
+        });
+        examined.await.ok().map(Some)
     }
 
     /// Acknowledges an alarm, and returns once that is durable; `None` as in [`Handle::devices`], or if the

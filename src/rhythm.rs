@@ -15,5 +15,5 @@ mod episodes;
 #[cfg(test)]
 mod tests;
 
-pub use collector::{Collector, HOP_SECONDS, LEAST_SECONDS, MAX_LEADS, SPAN_SECONDS, Stretch};
+pub use collector::{Collector, HOP_SECONDS, LEAST_SECONDS, MAX_LEADS, SPAN_SECONDS};
 pub use episodes::{Change, Episode, Episodes, LEAST_EPISODE_SECONDS};

@@ -5,6 +5,7 @@
 //! * [`bad_input`]: what must not hurt;
 //! * [`commands`]: the command line by itself;
 //! * [`holter`]: ectopic beats and heart rate variability in what `annotate` writes;
+//! * [`findings`]: what is found in the signals, again from the strip alone;
 //! * [`hostile`]: files and packets that a fuzzer found worth keeping.
 //!
 //! `tests/run` provides the servers; see its comment.
@@ -21,6 +22,7 @@
 mod bad_input;
 mod commands;
 mod demo;
+mod findings;
 mod holter;
 mod hostile;
 mod support;

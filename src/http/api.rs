@@ -33,11 +33,13 @@ type Shared = State<Arc<Service>>;
         set_limits,
         set_patient,
         twelve_lead,
+        examine,
         alarms,
         alarm,
         acknowledge,
         strip,
-        trends
+        trends,
+        findings
     ),
     components(schemas(json::Failure, json::Ready))
 )]
@@ -100,6 +102,17 @@ fn cursor(text: &str) -> Result<(ecg::Utc, AlarmId), Error> {
         ))
     })?;
     Ok((ecg::Utc(utc), alarm_id(id)?))
+}
+
+/// How many rows at most.
+fn limit(asked: Option<u32>) -> Result<u32, Error> {
+    let limit = asked.unwrap_or(100);
+    if limit == 0 || limit > MOST {
+        return Err(Error::Invalid(format!(
+            "`limit` is {limit}, where 1 to {MOST} are allowed"
+        )));
+    }
+    Ok(limit)
 }
 
 async fn find_alarm(
@@ -211,8 +224,10 @@ pub(super) async fn set_patient(
         .and_then(|(low, high)| alarm::Limits::new(low, high).ok())
         .unwrap_or(service.default_limits);
     let calibration = running.store.calibration(&patient).await?;
+    let baseline = running.store.baseline(&patient).await?;
     let wearer = Wearer {
         calibration: calibration.as_ref().and_then(crate::calibration::read),
+        baseline: baseline.as_deref().and_then(crate::usual::parse),
         patient: patient.to_string(),
         limits,
     };
@@ -233,6 +248,21 @@ pub(super) async fn twelve_lead(
     let latest =
         latest.ok_or_else(|| Error::NotFound(format!("no twelve leads of {device} yet")))?;
     Ok(Json(json::Strip::latest(&latest)))
+}
+
+/// What is found in the newest twelve leads of a device, by every classifier, those that run on request too, and what each
+/// of them looked at: how much its probability falls without a lead, and without a part of the window.
+#[utoipa::path(get, path = "/api/v1/devices/{device}/twelve-lead/findings", params(("device" = String, Path)),
+    responses((status = 200, body = json::Findings), (status = 404, body = json::Failure)))]
+pub(super) async fn examine(
+    State(service): Shared,
+    Path(name): Path<String>,
+) -> Answer<json::Findings> {
+    let device = device_id(&name)?;
+    let handle = &service.running()?.handle;
+    let found = handle.examine(device.clone()).await.ok_or_else(busy)?;
+    let found = found.ok_or_else(|| Error::NotFound(format!("no twelve leads of {device} yet")))?;
+    Ok(Json(json::Findings::new(&found)))
 }
 
 /// Which alarms.
@@ -268,12 +298,7 @@ pub(super) async fn alarms(
     asked: Result<Query<AlarmQuery>, QueryRejection>,
 ) -> Answer<json::Alarms> {
     let asked = query(asked)?;
-    let limit = asked.limit.unwrap_or(100);
-    if limit == 0 || limit > MOST {
-        return Err(Error::Invalid(format!(
-            "`limit` is {limit}, where 1 to {MOST} are allowed"
-        )));
-    }
+    let limit = limit(asked.limit)?;
     let filter = AlarmFilter {
         device: asked.device.as_deref().map(device_id).transpose()?,
         patient: asked
@@ -367,6 +392,38 @@ pub(super) async fn strip(State(service): Shared, Path(id): Path<String>) -> Ans
     let strip = running.store.strip(id).await?;
     let strip = strip.ok_or_else(|| Error::NotFound(format!("no strip of alarm {id} yet")))?;
     Ok(Json(json::Strip::of_alarm(&row, &strip)))
+}
+
+/// Which episodes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FindingQuery {
+    /// That end at or after this instant, RFC 3339.
+    since: Option<String>,
+    /// That begin before this instant, RFC 3339.
+    until: Option<String>,
+    /// At most so many, 100 without it, 1000 at most.
+    limit: Option<u32>,
+}
+
+/// What was found in the signals of a device, episode by episode, the newest first.
+#[utoipa::path(get, path = "/api/v1/devices/{device}/findings", params(("device" = String, Path), FindingQuery),
+    responses((status = 200, body = json::Episodes), (status = 422, body = json::Failure)))]
+pub(super) async fn findings(
+    State(service): Shared,
+    Path(name): Path<String>,
+    asked: Result<Query<FindingQuery>, QueryRejection>,
+) -> Answer<json::Episodes> {
+    let device = device_id(&name)?;
+    let asked = query(asked)?;
+    let limit = limit(asked.limit)?;
+    let since = instant(asked.since.as_deref())?.unwrap_or(ecg::Utc(i64::MIN));
+    let until = instant(asked.until.as_deref())?.unwrap_or(ecg::Utc(i64::MAX));
+    let store = &service.running()?.store;
+    let rows = store.findings(&device, since..until, limit).await?;
+    Ok(Json(json::Episodes {
+        episodes: rows.iter().map(json::Episode::from).collect(),
+    }))
 }
 
 /// Which minutes.

@@ -1,10 +1,11 @@
 //! The API's bodies. Domain types carry no serde; this is their boundary.
 
-use ecg::{DeviceId, LeadOrigin, SampleRate, SignalKind, Strip as Signals, Trend as Minute, Utc};
+use ecg::{DeviceId, LeadOrigin, SampleRate, SignalKind, Trend as Minute, Utc};
 use serde::{Deserialize, Serialize};
-use store::AlarmRow;
+use store::{AlarmRow, FindingRow};
 use utoipa::ToSchema;
 
+use crate::findings::to_json;
 use crate::live::{DeviceStatus, LatestTwelve, to_thousandths};
 use crate::wall::rfc3339;
 
@@ -62,6 +63,8 @@ pub(super) struct Device {
     pub(super) quality: std::collections::BTreeMap<&'static str, SignalQuality>,
     /// What was measured of the newest beats; null where nothing was of late.
     pub(super) measurement: Option<Measurement>,
+    /// What is found in its signals by now, the longest standing first.
+    pub(super) findings: Vec<Standing>,
     pub(super) battery_percent: Option<u8>,
     pub(super) limits: Limits,
 }
@@ -192,6 +195,7 @@ impl From<&DeviceStatus> for Device {
                 .measurement
                 .as_ref()
                 .map(|(measured, at)| Measurement::new(measured, *at)),
+            findings: status.findings.iter().map(Standing::from).collect(),
             battery_percent: status.battery_percent,
             limits: Limits {
                 low_bpm: status.limits.low_bpm(),
@@ -319,6 +323,10 @@ pub(super) struct Strip {
     pub(super) start: String,
     pub(super) seconds: f64,
     pub(super) rate_hz: f64,
+    /// Index of the record's sample at which they begin, as R peaks of findings are counted.
+    pub(super) start_sample: u64,
+    /// Index of the sample after them.
+    pub(super) end_sample: u64,
     /// The model behind the reconstructed leads.
     pub(super) model: Option<Model>,
     /// How far they can be trusted: 0 (not at all) to 1, the share of recordings that are expected to come out worse.
@@ -328,6 +336,9 @@ pub(super) struct Strip {
     /// Why nothing was reconstructed: `too_few_leads`, `unusable`, `unfamiliar` or `failed`.
     pub(super) withheld: Option<&'static str>,
     pub(super) signals: Vec<StripSignal>,
+    /// What was found in these signals; null where nothing looked for anything.
+    #[schema(value_type = Option<Vec<crate::findings::Finding<'static>>>)]
+    pub(super) findings: Option<serde_json::Value>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -382,7 +393,8 @@ impl From<&ecg::ModelRef> for Model {
 }
 
 impl Strip {
-    pub(super) fn of_alarm(row: &AlarmRow, strip: &Signals) -> Self {
+    pub(super) fn of_alarm(row: &AlarmRow, kept: &store::AlarmStrip) -> Self {
+        let strip = &kept.strip;
         let n_samples = strip
             .signals
             .first()
@@ -394,6 +406,8 @@ impl Strip {
             start: rfc3339(row.raised.plus_seconds(-seconds)),
             seconds,
             rate_hz: strip.rate.hz(),
+            start_sample: strip.start.0,
+            end_sample: strip.end.0,
             model: strip.model.as_ref().map(Model::from),
             trust: strip.trust.map(|trust| trust.score),
             novelty: strip.trust.map(|trust| trust.novelty),
@@ -405,6 +419,7 @@ impl Strip {
                     StripSignal::new(signal.kind, signal.origin, &signal.samples, &signal.band)
                 })
                 .collect(),
+            findings: kept.findings.as_deref().map(parsed),
         }
     }
 
@@ -415,6 +430,8 @@ impl Strip {
             start: rfc3339(latest.start),
             seconds: leads.n_samples as f64 / leads.rate.hz(),
             rate_hz: leads.rate.hz(),
+            start_sample: leads.start.0,
+            end_sample: leads.end.0,
             model: leads.model.as_ref().map(Model::from),
             trust: leads.trust.map(|trust| trust.score),
             novelty: leads.trust.map(|trust| trust.novelty),
@@ -431,6 +448,111 @@ impl Strip {
                     ))
                 })
                 .collect(),
+            findings: Some(parsed(&to_json(&latest.findings))),
+        }
+    }
+}
+
+/// What this program wrote as JSON.
+fn parsed(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// What was found in a window.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Findings {
+    #[schema(value_type = Vec<crate::findings::Finding<'static>>)]
+    pub(super) findings: serde_json::Value,
+}
+
+impl Findings {
+    pub(super) fn new(findings: &[ecg::Finding]) -> Self {
+        Self {
+            findings: parsed(&to_json(findings)),
+        }
+    }
+}
+
+/// Episodes of findings of a device.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Episodes {
+    pub(super) episodes: Vec<Episode>,
+}
+
+/// Something that was found in window after window.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Episode {
+    /// To program against, such as `atrial_fibrillation`.
+    pub(super) name: String,
+    /// To read.
+    pub(super) text: String,
+    /// `rule`, or the name of the model that says so.
+    pub(super) source: String,
+    /// The concept of SNOMED CT.
+    pub(super) snomed: Option<u64>,
+    /// The highest calibrated probability of the episode; null for a rule.
+    pub(super) probability: Option<f32>,
+    /// Estimated instant at which the first window that says so begins.
+    pub(super) start: String,
+    /// Estimated instant at which the last one ends.
+    pub(super) end: String,
+    /// Whether it is over; if not, `end` is how far it has been written down.
+    pub(super) ended: bool,
+    /// The boot id of the record, in hexadecimal.
+    pub(super) record: String,
+    pub(super) onset_sample: u64,
+    pub(super) end_sample: u64,
+    /// Against what is usual for the patient: `new`, `worse`, `better` or `unchanged`; null while nothing is known of
+    /// that.
+    pub(super) change: Option<&'static str>,
+    /// The finding of the first window, with its evidence.
+    #[schema(value_type = crate::findings::Finding<'static>)]
+    pub(super) first: serde_json::Value,
+}
+
+impl From<&FindingRow> for Episode {
+    fn from(row: &FindingRow) -> Self {
+        Self {
+            name: row.name.clone(),
+            text: row.text.clone(),
+            source: row.source.clone(),
+            snomed: row.snomed,
+            probability: row.probability,
+            start: rfc3339(row.start_utc),
+            end: rfc3339(row.end_utc),
+            ended: row.ended,
+            record: row.record.boot.to_string(),
+            onset_sample: row.onset.0,
+            end_sample: row.end.0,
+            change: row.change.map(ecg::Change::name),
+            first: parsed(&row.body),
+        }
+    }
+}
+
+/// What is found in a device's signals by now.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Standing {
+    pub(super) name: String,
+    pub(super) text: String,
+    /// `rule`, or the name of the model that says so.
+    pub(super) source: String,
+    /// The highest calibrated probability so far; null for a rule.
+    pub(super) probability: Option<f32>,
+    /// Estimated instant at which it began.
+    pub(super) since: String,
+    pub(super) change: Option<&'static str>,
+}
+
+impl From<&FindingRow> for Standing {
+    fn from(row: &FindingRow) -> Self {
+        Self {
+            name: row.name.clone(),
+            text: row.text.clone(),
+            source: row.source.clone(),
+            probability: row.probability,
+            since: rfc3339(row.start_utc),
+            change: row.change.map(ecg::Change::name),
         }
     }
 }

@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 
 use dsp::Output;
-use ecg::{Beat, Layout, Lead, Measurement, Quality, SampleIndex, SampleRate, SignalKind};
-use infer::Context;
 use ecg::{
     Beat, Intervals, Layout, Lead, Levels, Measurement, Quality, SampleIndex, SampleRate,
     SignalKind, Values, Wave,
 };
 use infer::rhythm::{N_SAMPLES, RATE_HZ};
+use infer::{Context, Stretch};
 
 /// The longest stretch.
 pub const SPAN_SECONDS: f64 = N_SAMPLES as f64 / RATE_HZ;
@@ -29,17 +28,6 @@ const ROOM: usize = N_SAMPLES + LAG + 250;
 /// Microvolts in a millivolt.
 const UV: f32 = 1000.0;
 
-/// What a rhythm is told from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stretch {
-    /// The lead of the best quality.
-    pub lead: Lead,
-    /// Its samples at 125 Hz, mV; the last one ends with the context.
-    pub samples: Vec<f32>,
-    /// What is known.
-    pub context: Context,
-}
-
 /// Collects the stretches of one record.
 #[derive(Debug)]
 pub struct Collector {
@@ -47,6 +35,8 @@ pub struct Collector {
     rate: SampleRate,
     /// Each so many-th sample of the trace is kept.
     every: u64,
+    /// Every lead of the record.
+    measured: Vec<Lead>,
     /// Place in the layout, lead, its samples in microvolts.
     leads: Vec<(usize, Lead, VecDeque<i16>)>,
     /// Number of the next sample of the trace; `None` at the start of a segment.
@@ -72,6 +62,7 @@ impl Collector {
         if !(every >= 1.0 && every.fract() == 0.0) {
             return None;
         }
+        let measured = layout.iter().filter_map(|signal| signal.kind.lead());
         let ecg = layout
             .iter()
             .enumerate()
@@ -85,6 +76,7 @@ impl Collector {
         }
         Some(Self {
             base: layout.base_rate(),
+            measured: measured.collect(),
             rate: SampleRate::new(RATE_HZ).ok()?,
             #[expect(
                 clippy::cast_possible_truncation,
@@ -105,8 +97,8 @@ impl Collector {
         })
     }
 
-    /// Takes the next thing that the chain said; the stretches that it completes are appended to `out`.
-    pub fn push(&mut self, output: &Output, out: &mut Vec<Stretch>) {
+    /// Takes the next thing that the chain said.
+    pub fn push(&mut self, output: &Output) {
         match output {
             Output::Beat(beat) => self.beats.push_back(*beat),
             Output::Class(beat) => {
@@ -117,25 +109,43 @@ impl Collector {
                     self.n_told += 1;
                 }
             }
-            Output::Complex(measurement) => self.measurements.push_back(slim(measurement)),
             Output::Complex(measurement) => self.measurements.push_back(Measured::of(measurement)),
             Output::Quality(quality) => {
-                let kept =
-                    |(_, lead, _): &(usize, Lead, _)| quality.signal == SignalKind::Ecg(*lead);
-                if self.leads.iter().any(kept) {
+                if quality.signal.lead().is_some() {
                     self.quality.push_back(*quality);
                 }
             }
             Output::Decided(at) => self.decided = *at,
             Output::Settled(at) => self.settled = *at,
             Output::Trace(trace) => self.trace(trace),
-            Output::Pulse(_) | Output::Rate(_) | Output::Window(_) => return,
-        }
-        while let Some(end) = self.due() {
-            out.extend(self.stretch(end));
-            self.hop += HOP;
+            Output::Pulse(_) | Output::Rate(_) | Output::Window(_) | Output::Ventricular(_) => {
+                return;
+            }
         }
         self.forget();
+    }
+
+    /// The next stretch that ends at a hop, once all is known of it; to be asked after each push.
+    pub fn next_stretch(&mut self) -> Option<Stretch> {
+        while self.next.is_some() && self.knows(self.position(self.hop)) {
+            self.hop += HOP;
+            if let Some(stretch) = self.stretch(self.hop - HOP) {
+                return Some(stretch);
+            }
+        }
+        None
+    }
+
+    /// Whether everything is known that the chain says of what is before `end`.
+    pub fn knows(&self, end: SampleIndex) -> bool {
+        let next = self.beats.get(self.n_told);
+        let told = next.is_none_or(|beat| beat.r_peak >= end);
+        told && self.decided >= end && self.settled >= end && self.end() >= self.number(end)
+    }
+
+    /// What is known before `end`; `None` if that is too little.
+    pub fn until(&self, end: SampleIndex) -> Option<Stretch> {
+        self.stretch(self.number(end).min(self.end()))
     }
 
     /// Samples are missing from here on: what was collected is dropped.
@@ -220,16 +230,9 @@ impl Collector {
         self.first + n as u64
     }
 
-    /// The end of the stretch that everything is known of, if there is one.
-    fn due(&self) -> Option<u64> {
-        self.next?;
-        let end = self.position(self.hop);
-        let told = self
-            .beats
-            .get(self.n_told)
-            .is_none_or(|beat| beat.r_peak >= end);
-        let known = self.end() >= self.hop && self.decided >= end && self.settled >= end && told;
-        known.then_some(self.hop)
+    /// The number of the first sample that is not before `at`.
+    fn number(&self, at: SampleIndex) -> u64 {
+        index_at(at, self.base, self.rate)
     }
 
     fn position(&self, index: u64) -> SampleIndex {
@@ -279,7 +282,7 @@ impl Collector {
                 start,
                 end,
                 rate: self.base,
-                leads: self.leads.iter().map(|(_, lead, _)| *lead).collect(),
+                leads: self.measured.clone(),
                 beats: self
                     .beats
                     .iter()
@@ -341,23 +344,6 @@ fn index_at(at: SampleIndex, base: SampleRate, rate: SampleRate) -> u64 {
     index.0 + u64::from(early)
 }
 
-/// A measurement without what no rhythm is told from: the levels of other leads, and medians.
-fn slim(measurement: &Measurement) -> Measurement {
-    let own = measurement
-        .values
-        .levels
-        .iter()
-        .filter(|level| level.lead == measurement.lead);
-    Measurement {
-        values: ecg::Values {
-            levels: own.copied().collect(),
-            ..measurement.values.clone()
-        },
-        median: ecg::Values {
-            levels: Vec::new(),
-            ..measurement.median.clone()
-        },
-        ..measurement.clone()
 /// What is kept of a measured beat: all but the medians.
 #[derive(Debug, Clone)]
 struct Measured {

@@ -17,13 +17,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::persist::{Commit, Committed};
 use crate::device::Receipt;
+use crate::findings::{Step, to_json};
 use crate::live::{DeviceStatus, LatestTwelve, LiveBus, LiveEvent};
 use crate::metrics::Metrics;
-use crate::monitor::{AlarmStrip, Effects, complete};
+use crate::monitor::{AlarmStrip, Effects, Known, complete};
+use crate::usual::Usual;
 use crate::wall;
 
-use owned::Owned;
 pub use owned::Wearer;
+use owned::{Noted, Owned};
 
 /// What one shard may have under way.
 pub const COMMITS_OUT: usize = 256;
@@ -260,23 +262,32 @@ impl Shard {
         if let Some(owned) = self.devices.get_mut(id) {
             owned.show(id, &mut effects.live, &self.shared.live);
         }
-        for (boot, window) in std::mem::take(&mut effects.windows) {
-            self.infer(id, boot, window, None);
+        for known in std::mem::take(&mut effects.windows) {
+            self.read(id, known, None);
         }
-        let mut ready = Vec::new();
         for AlarmStrip {
             alarm,
-            boot,
             strip,
             window,
         } in std::mem::take(&mut effects.strips)
         {
             match window {
-                Some(window) => self.infer(id, boot, window, Some((alarm, strip))),
-                None => ready.push((alarm, strip)),
+                Some(known) => self.read(id, known, Some((alarm, strip))),
+                None => effects.batch.strips.push(store::AlarmStrip {
+                    alarm,
+                    strip,
+                    findings: None,
+                }),
             }
         }
-        effects.batch.strips.extend(ready);
+        if let Some(owned) = self.devices.get_mut(id)
+            && effects.batch.records.iter().any(|update| update.ended)
+        {
+            let mut steps = Vec::new();
+            owned.episodes.end(&mut steps);
+            let rows = steps.into_iter().map(|(_, row)| row);
+            effects.batch.findings.extend(rows);
+        }
         if !effects.batch.is_empty() {
             self.commit(id, effects.batch, arrived, None, waiting).await;
         }
@@ -305,16 +316,15 @@ impl Shard {
     }
 
     /// Hands a window to the models. Strips of alarms are never shed.
-    fn infer(
-        &mut self,
-        id: &DeviceId,
-        boot: BootId,
-        window: ecg::Window,
-        strip: Option<(AlarmId, Strip)>,
-    ) {
+    fn read(&mut self, id: &DeviceId, known: Known, strip: Option<(AlarmId, Strip)>) {
         let Some(owned) = self.devices.get_mut(id) else {
             return;
         };
+        let Known {
+            boot,
+            window,
+            stretch,
+        } = known;
         let start = window.start;
         owned.device.sent_to_models(boot, start);
         let job = if strip.is_some() {
@@ -326,6 +336,7 @@ impl Shard {
         let task = Task {
             window,
             calibration: owned.calibration.clone(),
+            stretch,
         };
         self.shared
             .pool
@@ -343,7 +354,7 @@ impl Shard {
             });
     }
 
-    /// Takes a model's answer: shows the twelve leads, or completes the strip of an alarm.
+    /// Takes what was read from a window: shows it and notes its findings, or completes the strip of an alarm.
     async fn answer(&mut self, answer: Answer) {
         let metrics = Arc::clone(&self.shared.metrics);
         let Answer {
@@ -354,36 +365,49 @@ impl Shard {
             sent,
             outcome,
         } = answer;
-        let leads = match outcome {
-            Outcome::Done(Ok(leads)) => {
-                metrics.windows.inc();
-                metrics.infer_seconds.observe(sent.elapsed().as_secs_f64());
-                Some(leads)
-            }
-            Outcome::Done(Err(error)) => {
-                metrics.failed_windows.inc();
-                tracing::warn!(device = %id, %error, "window refused by the model");
-                // What is measured and derived stands without the model.
-                error.into_leads()
-            }
+        let read = match outcome {
+            Outcome::Done(read) => Some(*read),
             Outcome::Shed => {
                 metrics.shed_windows.inc();
                 None
             }
         };
-        if let Some(reason) = leads.as_ref().and_then(|leads| leads.withheld) {
+        let reading = match read {
+            Some(Ok(reading)) => {
+                metrics.windows.inc();
+                metrics.infer_seconds.observe(sent.elapsed().as_secs_f64());
+                for error in &reading.failures {
+                    metrics.failed_windows.inc();
+                    tracing::warn!(device = %id, %error, "a model failed on a window");
+                }
+                Some(reading)
+            }
+            Some(Err(error)) => {
+                metrics.failed_windows.inc();
+                tracing::warn!(device = %id, %error, "window refused by the models");
+                None
+            }
+            None => None,
+        };
+        let withheld = reading.as_ref().and_then(|reading| reading.twelve.withheld);
+        if let Some(reason) = withheld {
             metrics
                 .withheld_windows
                 .with_label_values(&[reason.name()])
                 .inc();
         }
         if let Some((alarm, strip)) = strip {
-            let strip = match &leads {
-                Some(leads) => complete(strip, leads),
+            let strip = match &reading {
+                Some(reading) => complete(strip, &reading.twelve),
                 None => strip,
             };
+            let kept = store::AlarmStrip {
+                alarm,
+                strip,
+                findings: reading.map(|reading| to_json(&reading.findings)),
+            };
             let batch = store::Batch {
-                strips: vec![(alarm, strip)],
+                strips: vec![kept],
                 ..Default::default()
             };
             // Packets are released when the strip is durable, not before.
@@ -394,14 +418,23 @@ impl Shard {
         let Some(owned) = self.devices.get_mut(&id) else {
             return;
         };
-        if let (Some(leads), Some(anchor)) = (leads, owned.device.view().anchor()) {
-            let start = anchor.utc(leads.start);
-            owned.latest = Some(LatestTwelve {
-                leads: Arc::new(leads),
-                start,
-            });
+        let noted = reading.map(|reading| owned.note(boot, reading));
+        let Noted { steps, baseline } = noted.unwrap_or_default();
+        for (_, row) in steps.iter().filter(|(step, _)| *step == Step::Began) {
+            let labels = [row.source.as_str(), row.name.as_str()];
+            metrics.findings.with_label_values(&labels).inc();
         }
-        release(&metrics, owned.device.answered(boot, start));
+        if steps.is_empty() && baseline.is_none() {
+            release(&metrics, owned.device.answered(boot, start));
+            return;
+        }
+        let batch = store::Batch {
+            findings: steps.into_iter().map(|(_, row)| row).collect(),
+            baselines: baseline.into_iter().collect(),
+            ..Default::default()
+        };
+        self.commit(&id, batch, sent, Some((boot, start)), None)
+            .await;
     }
 
     fn committed(&mut self, committed: Committed) {
@@ -525,6 +558,7 @@ impl Shard {
                     owned.patient = Some(wearer.patient.clone());
                     owned.set_limits(wearer.limits);
                     owned.calibration.clone_from(&wearer.calibration);
+                    owned.usual = Usual::new(wearer.baseline.clone());
                 }
                 self.wearers.insert(id, wearer);
             }

@@ -232,7 +232,7 @@ impl Persist {
                 self.live.publish(LiveEvent::Alarm(event.alarm.0));
             }
             // A strip that comes after its alarm is news of the alarm.
-            for (alarm, _) in &commit.batch.strips {
+            for store::AlarmStrip { alarm, .. } in &commit.batch.strips {
                 self.live.publish(LiveEvent::Alarm(alarm.0));
             }
             if let Some(waiting) = commit.waiting {

@@ -7,7 +7,7 @@ import * as api from "./api.js";
 import { element, setAttribute, setText, svg } from "./element.js";
 import { Trace } from "./trace.js";
 import { SPAN_MINUTES, drawTrend } from "./trend.js";
-import { PRIORITIES, conditionWords, elapsed, qualityWords } from "./wording.js";
+import { PRIORITIES, clockTime, conditionWords, elapsed, findingWords, qualityWords } from "./wording.js";
 
 export const STALE_MS = 5_000;
 const TREND_EVERY_MS = 60_000;
@@ -49,6 +49,7 @@ export class Card {
     this.trend = svg("svg.trend", { role: "img", "data-testid": "trend" });
     this.battery = element("span.battery");
     this.measures = element("dl.measures", { "data-testid": "measures", "aria-label": "Measured on the last beats" });
+    this.findings = element("ul.findings", { "data-testid": "findings", "aria-label": "Found in the signals" });
     this.root = element(
       "article.card",
       {
@@ -67,6 +68,7 @@ export class Card {
       ),
       this.paper,
       this.measures,
+      this.findings,
       element(
         "footer",
         {},
@@ -106,6 +108,7 @@ export class Card {
     this.battery.classList.toggle("low", (status.battery_percent ?? 100) < 20);
     this.showLabels(status);
     this.showMeasures(status);
+    this.showFindings(status);
     this.showFreshness(performance.now());
   }
 
@@ -140,6 +143,25 @@ export class Card {
       }
       setText(row.firstChild, name);
       setText(row.lastChild, value);
+    });
+  }
+
+  /** What is found by now: what a model says with its probability, what is not usual for the patient marked. */
+  showFindings(status) {
+    const found = status.findings ?? [];
+    while (this.findings.children.length > found.length) {
+      this.findings.lastChild.remove();
+    }
+    found.forEach((finding, i) => {
+      let row = this.findings.children[i];
+      if (row === undefined) {
+        row = element("li");
+        this.findings.append(row);
+      }
+      setText(row, findingWords(finding));
+      setAttribute(row, "data-name", finding.name);
+      setAttribute(row, "data-change", finding.change);
+      setAttribute(row, "title", `since ${clockTime(finding.since)}, says ${finding.source === "rule" ? "a rule on measured values" : finding.source}`);
     });
   }
 

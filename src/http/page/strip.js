@@ -6,6 +6,7 @@
 // are not twelve leads are drawn one full row per signal.
 
 import { element, svg } from "./element.js";
+import { findingWords } from "./wording.js";
 
 const COLUMNS = [["I", "II", "III"], ["aVR", "aVL", "aVF"], ["V1", "V2", "V3"], ["V4", "V5", "V6"]];
 const TWELVE = COLUMNS.flat();
@@ -197,6 +198,41 @@ export function originsOf(strip) {
 
 function percent(share) {
   return `${Math.round(share * 100)} %`;
+}
+
+/** What was found in a strip, each with the line that says why and how much of it is the model's. */
+export function findingsOf(strip) {
+  const found = strip.findings ?? [];
+  if (found.length === 0) {
+    return null;
+  }
+  return element(
+    "ul.found",
+    { "data-testid": "found", "aria-label": "Found in this strip" },
+    ...found.map((finding) =>
+      element(
+        "li",
+        { "data-name": finding.name, "data-source": finding.source },
+        element("b", {}, findingWords(finding)),
+        " ",
+        element("span.why", {}, whyOf(finding)),
+      ),
+    ),
+  );
+}
+
+function whyOf(finding) {
+  const parts = [finding.evidence.text];
+  const leads = Object.entries(finding.evidence.by_lead ?? {}).filter(([, fall]) => fall >= 0.01);
+  if (leads.length > 0) {
+    leads.sort((a, b) => b[1] - a[1]);
+    parts.push(`without ${leads.slice(0, 3).map(([lead, fall]) => `${lead} −${fall.toFixed(2)}`).join(", ")}`);
+  }
+  const made = Object.entries(finding.leads).filter(([, origin]) => origin === "reconstructed").map(([lead]) => lead);
+  if (made.length > 0) {
+    parts.push(`rests on reconstructed ${made.join(", ")}`);
+  }
+  return parts.filter((part) => part !== "").join("; ");
 }
 
 /** The legend of line styles that occur in the strip. */

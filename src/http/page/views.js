@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { element } from "./element.js";
-import { drawStrip, legendOf, originsOf } from "./strip.js";
+import { drawStrip, findingsOf, legendOf, originsOf } from "./strip.js";
 import { clockTime, conditionWords, dateTime, onsetOf } from "./wording.js";
 
 function heading(title, sub) {
@@ -32,6 +32,7 @@ function sources(strip) {
   return element(
     "div.sources",
     {},
+    findingsOf(strip),
     legendOf(strip),
     element("p", {}, `25 mm/s, 10 mm/mV, ${Number(strip.seconds.toFixed(2))} s from ${dateTime(strip.start)} at ${strip.rate_hz} Hz`),
     element("ul", {}, ...originsOf(strip).map((part) => element("li", {}, part))),

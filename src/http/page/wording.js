@@ -79,3 +79,9 @@ export function elapsed(milliseconds) {
 export function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
+
+/** A finding in a few words: what, and how probable where a model says so. */
+export function findingWords(finding) {
+  const p = finding.probability;
+  return p === null || p === undefined ? finding.text : `${finding.text} ${Math.round(p * 100)} %`;
+}

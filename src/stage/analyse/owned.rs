@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use ecg::{DeviceId, Measurement, QualityReason, Rate, SignalKind, Utc};
+use ecg::{BootId, DeviceId, Measurement, QualityReason, Rate, SignalKind, Utc};
+use infer::Reading;
+use infer::baseline::Baseline;
 use ingest::mqtt::Ack;
+use store::{FindingRow, PatientId};
 
 use crate::config::Config;
 use crate::device::Device;
+use crate::findings::{Episodes, Read, Step};
 use crate::live::{DeviceStatus, LatestTwelve, LiveBus, LiveEvent, to_thousandths};
 use crate::monitor::{Live, Monitor};
+use crate::usual::Usual;
 
 /// How long a rate is shown after the beat that completed it: as long as no asystole is due.
 const RATE_SECONDS: f64 = 4.0;
@@ -25,6 +30,17 @@ pub struct Wearer {
     pub limits: alarm::Limits,
     /// The patient's own correction of the model, where there is one.
     pub calibration: Option<Arc<infer::Calibration>>,
+    /// What is usual for the patient, once that is known.
+    pub baseline: Option<Arc<Baseline>>,
+}
+
+/// What is to be written of a window.
+#[derive(Default)]
+pub(super) struct Noted {
+    /// Of its findings.
+    pub(super) steps: Vec<(Step, FindingRow)>,
+    /// What is usual for the patient, now that it is known.
+    pub(super) baseline: Option<(PatientId, String)>,
 }
 
 /// A device and what is shown of it.
@@ -35,6 +51,8 @@ pub(super) struct Owned {
     pub(super) rate: Option<Rate>,
     pub(super) quality: Vec<(SignalKind, f32, QualityReason)>,
     pub(super) latest: Option<LatestTwelve>,
+    pub(super) episodes: Episodes,
+    pub(super) usual: Usual,
     pub(super) measurement: Option<(Box<Measurement>, Utc)>,
     pub(super) patient: Option<String>,
     pub(super) limits: alarm::Limits,
@@ -51,6 +69,7 @@ impl Owned {
     ) -> Self {
         let patient = wearer.map(|wearer| wearer.patient.clone());
         let limits = wearer.map_or(config.alarm.limits, |wearer| wearer.limits);
+        let open = resume.as_ref().map(|resume| resume.findings.clone());
         let mut machine = alarm::Machine::new(id.clone(), &config.alarm, limits);
         if let Some(resume) = &resume {
             // No record yet: this only puts the standing alarms in force.
@@ -72,6 +91,8 @@ impl Owned {
             rate: None,
             quality: Vec::new(),
             latest: None,
+            usual: Usual::new(wearer.and_then(|wearer| wearer.baseline.clone())),
+            episodes: Episodes::resume(open.unwrap_or_default()),
             measurement: None,
             patient,
             limits,
@@ -83,6 +104,44 @@ impl Owned {
     pub(super) fn set_limits(&mut self, limits: alarm::Limits) {
         self.limits = limits;
         self.device.monitor().machine().set_limits(limits);
+    }
+
+    /// Takes note of what was read from a window of a boot; what is to be written of its findings.
+    pub(super) fn note(&mut self, boot: BootId, reading: Reading) -> Noted {
+        let mut noted = Noted::default();
+        let Reading {
+            twelve, findings, ..
+        } = reading;
+        let view = self.device.view();
+        let (record, layout) = (view.record(), view.layout());
+        let (Some(record), Some(layout), Some(anchor)) = (record, layout, view.anchor()) else {
+            return noted;
+        };
+        if record.boot != boot {
+            // Of a record that is closed.
+            return noted;
+        }
+        let read = Read {
+            record,
+            rate: layout.base_rate(),
+            anchor,
+            start: twelve.start,
+            end: twelve.end,
+            findings: &findings,
+        };
+        let usual = &self.usual;
+        let change = |finding: &ecg::Finding| usual.compare(finding);
+        self.episodes.window(&read, change, &mut noted.steps);
+        if let Some(patient) = self.patient.as_ref().and_then(|name| name.parse().ok()) {
+            let learnt = self.usual.learn(twelve.end, layout.base_rate(), &findings);
+            noted.baseline = learnt.map(|body| (patient, body));
+        }
+        self.latest = Some(LatestTwelve {
+            start: anchor.utc(twelve.start),
+            leads: Arc::new(twelve),
+            findings: findings.into(),
+        });
+        noted
     }
 
     /// Keeps what is shown of a device up to date, and tells whoever watches.
@@ -176,6 +235,7 @@ impl Owned {
             rate_source: rate.map(|rate| rate.source),
             quality: self.quality.clone(),
             measurement: measurement.filter(|(measurement, at)| fresh(measurement, *at)),
+            findings: self.episodes.current().cloned().collect(),
             battery_percent: self.device.battery_percent(),
             patient: self.patient.clone(),
             limits: self.limits,
