@@ -1,12 +1,14 @@
 //! From what is found window by window to episodes.
 //!
 //! **An episode lasts from the first window that says something to the last one; an interruption of at most
-//! [`MERGE_SECONDS`] does not end it.** Windows overlap, and a probability may cross its threshold to and fro: without that
+//! [`MERGE_SECONDS`] does not end it**, or takes its end back if that was said already. Windows overlap, and a probability may cross its threshold to and fro: without that
 //! rule, an hour of atrial fibrillation would be a hundred rows. What an episode rests on is kept of its first window, and
 //! the highest probability of all.
 
+mod fibrillation;
 mod form;
 
+pub use fibrillation::Fibrillation;
 pub use form::{Finding, to_json};
 
 use ecg::{Anchor, Change, RecordId, SampleIndex, SampleRate, Source};
@@ -36,9 +38,7 @@ pub struct Read<'a> {
     pub rate: SampleRate,
     /// How it lies in UTC.
     pub anchor: Anchor,
-    /// The first sample of the window.
-    pub start: SampleIndex,
-    /// The first sample after it.
+    /// The first sample after the window.
     pub end: SampleIndex,
     /// What was found.
     pub findings: &'a [ecg::Finding],
@@ -83,13 +83,13 @@ impl Episodes {
         change: impl Fn(&ecg::Finding) -> Option<Change>,
         rows: &mut Vec<(Step, FindingRow)>,
     ) {
-        self.forget(read, rows);
         for finding in read.findings {
             let source = source(&finding.source);
-            let known = self.episodes.iter_mut().find(|episode| {
+            let known = self.episodes.iter_mut().rev().find(|episode| {
                 let row = &episode.row;
                 row.record == *read.record && row.source == source && row.name == finding.label.name
             });
+            let known = known.filter(|episode| !too_late(read, finding.start, &episode.row));
             if let Some(episode) = known {
                 episode.go_on(read, finding, rows);
                 continue;
@@ -99,6 +99,7 @@ impl Episodes {
             let written = row.end;
             self.episodes.push(Episode { row, written });
         }
+        self.forget(read, rows);
     }
 
     /// The record ended: nothing goes on.
@@ -111,19 +112,28 @@ impl Episodes {
         }
     }
 
-    /// Ends what the window lies too far after, or does not belong to.
+    /// Ends what the window does not say and lies too far after, or does not belong to.
     fn forget(&mut self, read: &Read<'_>, rows: &mut Vec<(Step, FindingRow)>) {
-        let patience = read.rate.count(MERGE_SECONDS);
         self.episodes.retain_mut(|Episode { row, .. }| {
+            let said = read.findings.iter().any(|finding| {
+                source(&finding.source) == row.source
+                    && finding.label.name == row.name
+                    && finding.start <= row.end
+            });
             let same = row.record == *read.record;
-            let over = !same || read.end.before(patience) > row.end;
-            if over && !row.ended {
+            if !row.ended && (!same || !said && too_late(read, read.end, row)) {
                 row.ended = true;
                 rows.push((Step::Ended, row.clone()));
             }
-            !over
+            let old = read.end.before(read.rate.count(store::RECENT_SECONDS)) > row.end;
+            same && !(row.ended && old)
         });
     }
+}
+
+/// Whether `at` is too long after an episode for it to go on.
+fn too_late(read: &Read<'_>, at: SampleIndex, row: &FindingRow) -> bool {
+    at.before(read.rate.count(MERGE_SECONDS)) > row.end
 }
 
 impl Episode {
@@ -134,19 +144,19 @@ impl Episode {
         rows: &mut Vec<(Step, FindingRow)>,
     ) {
         let row = &mut self.row;
-        if read.end <= row.end {
+        if finding.end <= row.end {
             // Read once more, after a restart.
             return;
         }
-        row.end = read.end;
-        row.end_utc = read.anchor.utc(read.end);
+        row.end = finding.end;
+        row.end_utc = read.anchor.utc(row.end);
         row.probability = match (row.probability, finding.probability) {
             (Some(a), Some(b)) => Some(a.max(b)),
             (known, new) => known.or(new),
         };
         let reopened = std::mem::replace(&mut row.ended, false);
-        if reopened || read.end.since(self.written) >= read.rate.count(WRITE_SECONDS) {
-            self.written = read.end;
+        if reopened || row.end.since(self.written) >= read.rate.count(WRITE_SECONDS) {
+            self.written = row.end;
             rows.push((Step::WentOn, row.clone()));
         }
     }
@@ -157,11 +167,11 @@ fn begin(read: &Read<'_>, finding: &ecg::Finding, change: Option<Change>) -> Fin
         record: read.record.clone(),
         source: source(&finding.source).to_owned(),
         name: finding.label.name.to_string(),
-        onset: read.start,
-        end: read.end,
+        onset: finding.start,
+        end: finding.end,
         ended: false,
-        start_utc: read.anchor.utc(read.start),
-        end_utc: read.anchor.utc(read.end),
+        start_utc: read.anchor.utc(finding.start),
+        end_utc: read.anchor.utc(finding.end),
         text: finding.label.text.to_string(),
         snomed: finding.label.snomed,
         probability: finding.probability,
@@ -187,12 +197,12 @@ mod tests {
     use super::*;
     use ecg::{BootId, Evidence, Label};
 
-    fn finding(probability: Option<f32>) -> ecg::Finding {
+    fn finding(end: u64) -> ecg::Finding {
         ecg::Finding {
             label: Label::new("pause", "Pause", None),
-            start: SampleIndex(0),
-            end: SampleIndex(1),
-            probability,
+            start: SampleIndex(end * 100 - 1000),
+            end: SampleIndex(end * 100),
+            probability: None,
             source: Source::Rule,
             leads: Vec::new(),
             evidence: Evidence::default(),
@@ -217,7 +227,7 @@ mod tests {
         let mut rows = Vec::new();
         for (end, found) in windows {
             let found = if *found {
-                vec![finding(None)]
+                vec![finding(*end)]
             } else {
                 Vec::new()
             };
@@ -229,7 +239,6 @@ mod tests {
                     utc: ecg::Utc(0),
                     hz: 100.0,
                 },
-                start: SampleIndex(end * 100 - 1000),
                 end: SampleIndex(end * 100),
                 findings: &found,
             };
@@ -260,7 +269,7 @@ mod tests {
         assert_eq!(said, [(0, 30, true)]);
         assert_eq!(episodes.current().count(), 0);
         // What comes after that is another one.
-        assert_eq!(written(&mut episodes, 1, &[(55, true)]), [(45, 55, false)]);
+        assert_eq!(written(&mut episodes, 1, &[(60, true)]), [(50, 60, false)]);
     }
 
     #[test]

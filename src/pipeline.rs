@@ -205,6 +205,7 @@ impl Pipeline {
         let shared = Arc::new(Shared {
             config,
             pool,
+            reader: Arc::clone(&reader),
             metrics: Arc::clone(&metrics),
             live: live.clone(),
         });

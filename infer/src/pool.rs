@@ -302,6 +302,7 @@ mod tests {
         Reading {
             twelve,
             findings: Vec::new(),
+            rhythm: None,
             failures: Vec::new(),
         }
     }

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use ecg::{Finding, TwelveLead, Window};
 
 use crate::statements::{Limits, statements};
-use crate::{Calibration, Classifier, Error, Library, Reconstructor, Stretch, When};
+use crate::{
+    Calibration, Classifier, Error, Library, Reconstructor, RhythmDecision, Stretch, When,
+};
 
 /// A window, and what is known with it.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Reading {
     pub twelve: TwelveLead,
     /// What was found: statements, then what each classifier says, the most probable first.
     pub findings: Vec<Finding>,
+    /// What the rhythm model decided, where it did.
+    pub rhythm: Option<RhythmDecision>,
     /// The models that failed. What they should have said is missing.
     pub failures: Vec<Error>,
 }
@@ -87,30 +91,37 @@ impl Reader {
             }
         };
         let mut findings = Vec::new();
+        let mut rhythm = None;
         if let Some(stretch) = &task.stretch {
             let own = stretch.context.within(task.window.start, task.window.end);
             findings.extend(statements(&own, &self.limits));
-            let (rhythm, failed) = self.rhythm(stretch, &task.window, when);
-            findings.extend(rhythm);
-            failures.extend(failed);
+            match self.rhythm(stretch, &task.window, when) {
+                Ok(None) => {}
+                Ok(Some((decision, finding))) => {
+                    findings.extend(finding);
+                    rhythm = Some(decision);
+                }
+                Err(error) => failures.push(error),
+            }
             self.classify(&twelve, when, &mut findings, &mut failures);
         }
         Ok(Reading {
             twelve,
             findings,
+            rhythm,
             failures,
         })
     }
 
-    /// What the rhythm model says, and why it failed.
+    /// What the rhythm model decides, and what that says to a person.
     fn rhythm(
         &self,
         stretch: &Stretch,
         window: &Window,
         when: When,
-    ) -> (Option<Finding>, Option<Error>) {
+    ) -> Result<Option<(RhythmDecision, Option<Finding>)>, Error> {
         let Some(model) = self.reconstructor.library().rhythm() else {
-            return (None, None);
+            return Ok(None);
         };
         let own;
         let stretch = if when == When::Window {
@@ -119,10 +130,9 @@ impl Reader {
             own = stretch.since(window.start);
             &own
         };
-        match model.decide(stretch.lead, &stretch.samples, &stretch.context) {
-            Ok(decision) => (model.finding(&decision, &stretch.context), None),
-            Err(error) => (None, Some(error)),
-        }
+        let decision = model.decide(stretch.lead, &stretch.samples, &stretch.context)?;
+        let finding = model.finding(&decision, &stretch.context);
+        Ok(Some((decision, finding)))
     }
 
     /// What the classifiers say of twelve leads, as in [`read`](Self::read).

@@ -15,6 +15,7 @@ use std::fmt;
 use ecg::{Lead, ModelRef, SampleIndex};
 
 pub use features::{N_FEATURES, NAMES, features};
+pub use finding::FIBRILLATION;
 pub use input::{N_INPUT, N_SAMPLES, RATE_HZ, input};
 
 use crate::model::Plan;

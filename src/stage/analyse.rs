@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip};
-use infer::{Job, Outcome, Pool, Task};
+use infer::{Job, Outcome, Pool, Reader, Task};
 use ingest::mqtt::{Ack, Delivery};
 use ingest::{ClockEvent, Packet, TopicKind};
 use tokio::sync::{mpsc, oneshot};
@@ -109,6 +109,8 @@ pub struct Shared {
     pub config: crate::config::Config,
     /// The models' threads.
     pub pool: Pool,
+    /// What they run.
+    pub reader: Arc<Reader>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Who watches.
@@ -418,7 +420,9 @@ impl Shard {
         let Some(owned) = self.devices.get_mut(&id) else {
             return;
         };
-        let noted = reading.map(|reading| owned.note(boot, reading));
+        let library = self.shared.reader.reconstructor().library();
+        let form = library.rhythm().map(|model| model.form());
+        let noted = reading.map(|reading| owned.note(boot, reading, form));
         let Noted { steps, baseline } = noted.unwrap_or_default();
         for (_, row) in steps.iter().filter(|(step, _)| *step == Step::Began) {
             let labels = [row.source.as_str(), row.name.as_str()];

@@ -6,7 +6,8 @@ use super::{NAMES, RhythmDecision, RhythmLabel, RhythmModel};
 use crate::Context;
 
 const SINUS: Label = Label::new("sinus_rhythm", "Sinus rhythm", Some(426783006));
-const FIBRILLATION: Label = Label::new(
+/// What a finding of atrial fibrillation is labelled with.
+pub const FIBRILLATION: Label = Label::new(
     "atrial_fibrillation",
     "Atrial fibrillation",
     Some(164889003),

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use ecg::{BootId, DeviceId, Measurement, QualityReason, Rate, SignalKind, Utc};
-use infer::Reading;
 use infer::baseline::Baseline;
+use infer::{Reading, RhythmForm};
 use ingest::mqtt::Ack;
 use store::{FindingRow, PatientId};
 
 use crate::config::Config;
 use crate::device::Device;
-use crate::findings::{Episodes, Read, Step};
+use crate::findings::{Episodes, Fibrillation, Read, Step};
 use crate::live::{DeviceStatus, LatestTwelve, LiveBus, LiveEvent, to_thousandths};
 use crate::monitor::{Live, Monitor};
 use crate::usual::Usual;
@@ -52,6 +52,7 @@ pub(super) struct Owned {
     pub(super) quality: Vec<(SignalKind, f32, QualityReason)>,
     pub(super) latest: Option<LatestTwelve>,
     pub(super) episodes: Episodes,
+    pub(super) fibrillation: Fibrillation,
     pub(super) usual: Usual,
     pub(super) measurement: Option<(Box<Measurement>, Utc)>,
     pub(super) patient: Option<String>,
@@ -91,6 +92,7 @@ impl Owned {
             rate: None,
             quality: Vec::new(),
             latest: None,
+            fibrillation: Fibrillation::default(),
             usual: Usual::new(wearer.and_then(|wearer| wearer.baseline.clone())),
             episodes: Episodes::resume(open.unwrap_or_default()),
             measurement: None,
@@ -107,10 +109,18 @@ impl Owned {
     }
 
     /// Takes note of what was read from a window of a boot; what is to be written of its findings.
-    pub(super) fn note(&mut self, boot: BootId, reading: Reading) -> Noted {
+    pub(super) fn note(
+        &mut self,
+        boot: BootId,
+        reading: Reading,
+        form: Option<&RhythmForm>,
+    ) -> Noted {
         let mut noted = Noted::default();
         let Reading {
-            twelve, findings, ..
+            twelve,
+            findings,
+            rhythm,
+            ..
         } = reading;
         let view = self.device.view();
         let (record, layout) = (view.record(), view.layout());
@@ -121,13 +131,17 @@ impl Owned {
             // Of a record that is closed.
             return noted;
         }
+        let mut lasting = findings.clone();
+        if let (Some(form), Some(decision)) = (form, &rhythm) {
+            self.fibrillation
+                .window(record, layout.base_rate(), form, decision, &mut lasting);
+        }
         let read = Read {
             record,
             rate: layout.base_rate(),
             anchor,
-            start: twelve.start,
             end: twelve.end,
-            findings: &findings,
+            findings: &lasting,
         };
         let usual = &self.usual;
         let change = |finding: &ecg::Finding| usual.compare(finding);
