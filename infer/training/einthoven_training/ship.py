@@ -18,7 +18,7 @@ LICENCE = "CC BY 4.0 and ODC-BY 1.0"
 WINDOW_SAMPLES = 2560
 # What a person reads, and SNOMED CT's concept where there is one that says no more and no less.
 TEXTS = {
-    "NORM": ("Normal ECG", 164854000),
+    "NORM": ("Normal waves, whatever the rhythm", None),
     "MI": ("Myocardial infarction", 22298006),
     "STTC": ("ST-T change", None),
     "CD": ("Conduction disturbance", 44808001),
