@@ -178,10 +178,10 @@ impl Monitor {
     /// Bytes of state.
     pub fn state_bytes(&self) -> usize {
         size_of::<Self>()
-            + self
-                .open
-                .as_ref()
-                .map_or(0, |open| open.chain.state_bytes())
+            + self.open.as_ref().map_or(0, |open| {
+                let collected = open.collector.as_ref().map_or(0, Collector::state_bytes);
+                open.chain.state_bytes() + collected
+            })
     }
 
     /// Opens a record at `at`. `resume` is what is durable of the device, on the first record after a restart.
