@@ -37,26 +37,32 @@ fn annotations(path: &Path, annotator: &str) -> Result<Annotations, String> {
     Annotations::read(&file).map_err(|error| error.to_string())
 }
 
+/// The name of a record: that of its file.
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// The name of each record with what `score` says of it or why it says nothing, in the order of the
 /// records, computed on all cores.
 fn score_all<T: Send>(
     records: &[PathBuf],
     score: impl Fn(&Path) -> Result<T, String> + Sync,
 ) -> Vec<(String, Result<T, String>)> {
-    let name = |path: &PathBuf| {
-        path.file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into()
-    };
-    let scores = on_all_cores(records, |path| score(path));
-    records.iter().map(name).zip(scores).collect()
+    let scores = on_all_cores(records, |_, _| {}, |path| score(path));
+    let names = records.iter().map(|path| name_of(path));
+    names.zip(scores).collect()
 }
 
-/// What `work` makes of each item, in their order, computed on all cores.
-fn on_all_cores<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+/// What `work` makes of each item, in their order, computed on all cores. `progress` is told how many are done, of how
+/// many.
+fn on_all_cores<I: Sync, T: Send>(
+    items: &[I],
+    progress: impl Fn(usize, usize) + Sync,
+    work: impl Fn(&I) -> T + Sync,
+) -> Vec<T> {
     let results = Mutex::new(Vec::new());
-    let next = AtomicUsize::new(0);
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -65,6 +71,7 @@ fn on_all_cores<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) ->
                     let k = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(k) else { break };
                     let result = work(item);
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, items.len());
                     results
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)

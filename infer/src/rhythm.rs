@@ -59,6 +59,15 @@ impl RhythmLabel {
         Self::ALL.into_iter().find(is)
     }
 
+    /// The most probable label, the first of equals, of probabilities in the order of [`ALL`](Self::ALL).
+    pub fn most_probable(probabilities: &[f32; 4]) -> Self {
+        let more = |best: Self, other: Self| {
+            let more = probabilities[other.index()] > probabilities[best.index()];
+            if more { other } else { best }
+        };
+        Self::ALL.into_iter().fold(Self::Sinus, more)
+    }
+
     /// Its place in [`ALL`](Self::ALL).
     pub fn index(self) -> usize {
         self as usize
@@ -131,16 +140,12 @@ impl RhythmModel {
     ) -> Result<RhythmDecision, Error> {
         let (values, numbers) = input(lead, samples, context);
         let probabilities = self.probabilities(&values)?;
-        let best = RhythmLabel::ALL.into_iter().reduce(|best, other| {
-            let more = probabilities[other.index()] > probabilities[best.index()];
-            if more { other } else { best }
-        });
         Ok(RhythmDecision {
             start: context.start,
             end: context.end,
             lead,
             probabilities,
-            label: best.unwrap_or(RhythmLabel::Noisy),
+            label: RhythmLabel::most_probable(&probabilities),
             numbers,
         })
     }

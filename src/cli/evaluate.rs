@@ -98,13 +98,8 @@ pub(super) fn reconstruct(args: &ReconstructArgs) -> Result<(), Failure> {
         personal: args.personal,
         reconstructor,
     };
-    let bar = super::progress("records");
-    let report = reconstruction::run(&args.dir, &config.dsp, &options, |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
-    let report = report.map_err(color_eyre::Report::from)?;
+    let report =
+        with_bar(|progress| reconstruction::run(&args.dir, &config.dsp, &options, progress))?;
     print(&report, args.json.then(|| report.to_json()))
 }
 
@@ -116,13 +111,8 @@ pub(super) fn classify(args: &ClassifyArgs) -> Result<(), Failure> {
         folds: args.folds.clone(),
         reconstructor: crate::pipeline::reconstructor(&config.infer).map_err(Failure::usage)?,
     };
-    let bar = super::progress("records");
-    let report = classification::run(&args.dir, &config.dsp, &options, |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
-    let report = report.map_err(color_eyre::Report::from)?;
+    let report =
+        with_bar(|progress| classification::run(&args.dir, &config.dsp, &options, progress))?;
     print(&report, args.json.then(|| report.to_json()))
 }
 
@@ -145,14 +135,21 @@ pub(super) fn rhythm(args: &RhythmArgs) -> Result<(), Failure> {
         model: Arc::clone(model),
         records: records.transpose().map_err(Failure::usage)?,
     };
+    let report = with_bar(|progress| rhythms::run(&args.dir, &config.dsp, &options, progress))?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Runs what tells how many records are done, of how many, under a bar.
+fn with_bar<T>(
+    run: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> Result<T, crate::record::Error>,
+) -> Result<T, Failure> {
     let bar = super::progress("records");
-    let report = rhythms::run(&args.dir, &config.dsp, &options, |done, all| {
+    let report = run(&|done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    let report = report.map_err(color_eyre::Report::from)?;
-    print(&report, args.json.then(|| report.to_json()))
+    Ok(report.map_err(color_eyre::Report::from)?)
 }
 
 /// The models that ship, or those in the files that are named.

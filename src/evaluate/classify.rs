@@ -14,7 +14,6 @@ mod labels;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ecg::{Lead, TwelveLead};
 use infer::{Classifier, Reconstructor};
@@ -108,12 +107,7 @@ pub fn run(
         options,
         classifier,
     };
-    let done = AtomicUsize::new(0);
-    let scores = super::on_all_cores(&cases, |case| {
-        let score = job.score(case);
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1, cases.len());
-        score
-    });
+    let scores = super::on_all_cores(&cases, progress, |case| job.score(case));
     let mut report = Report {
         model: classifier.model().clone(),
         training_data: library

@@ -21,7 +21,6 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ecg::{Lead, TwelveLead, Window};
 use infer::{Calibration, Reconstructor};
@@ -131,13 +130,10 @@ pub fn run(
         options,
         linear: Moments::shipped().map(&options.observed),
     };
-    let done = AtomicUsize::new(0);
-    let scores = super::on_all_cores(&entries, |entry| {
+    let scores = super::on_all_cores(&entries, progress, |entry| {
         let others = entry.patient.as_deref().and_then(|id| by_patient.get(id));
         let other = others.and_then(|others| reference_of(entry, others));
-        let score = job.score(entry, other);
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1, entries.len());
-        score
+        job.score(entry, other)
     });
     let mut report = Report::new(options);
     for (entry, score) in entries.iter().zip(scores) {

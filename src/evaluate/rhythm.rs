@@ -17,17 +17,17 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dsp::Chain;
-use ecg::{SampleCount, SampleIndex, SampleRate};
+use ecg::{SampleIndex, SampleRate};
 use infer::{RhythmDecision, RhythmLabel, RhythmModel, Stretch};
 use serde::Serialize;
 
 use super::ec57::percent;
 use super::report::Excluded;
-use super::{REFERENCE, annotations, on_all_cores, play};
-use crate::record::annotation::{Annotation, AnnotationCode};
+use super::rhythms::{self, Marked};
+use super::{REFERENCE, annotations, name_of, on_all_cores, play};
+use crate::record::annotation::AnnotationCode;
 use crate::record::{self, Player, Record};
 use crate::rhythm::{Change, Collector, Episodes};
 
@@ -89,37 +89,16 @@ pub struct Labelled {
 /// Fibrillation by duration.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Fibrillation {
-    /// Seconds of the reference.
-    pub seconds: f64,
-    /// Seconds that we found.
-    pub marked_seconds: f64,
-    /// Seconds of both.
-    pub common_seconds: f64,
+    /// What we found against what is marked.
+    pub found: Marked,
     /// Seconds that we found in what the reference calls flutter.
     pub flutter_seconds: f64,
-    /// Episodes that we found.
-    pub episodes: u64,
-}
-
-impl Fibrillation {
-    /// Share of the time that was found, percent; `None` where there is none.
-    pub fn se(&self) -> Option<f64> {
-        (self.seconds > 0.0).then(|| 100.0 * self.common_seconds / self.seconds)
-    }
-
-    /// Share of the time found that is there, percent; `None` where none is found.
-    pub fn ppv(&self) -> Option<f64> {
-        (self.marked_seconds > 0.0).then(|| 100.0 * self.common_seconds / self.marked_seconds)
-    }
 }
 
 impl std::ops::AddAssign for Fibrillation {
     fn add_assign(&mut self, other: Self) {
-        self.seconds += other.seconds;
-        self.marked_seconds += other.marked_seconds;
-        self.common_seconds += other.common_seconds;
+        self.found += other.found;
         self.flutter_seconds += other.flutter_seconds;
-        self.episodes += other.episodes;
     }
 }
 
@@ -127,13 +106,13 @@ impl Serialize for Fibrillation {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct as _;
         let mut all = serializer.serialize_struct("Fibrillation", 7)?;
-        all.serialize_field("se", &self.se())?;
-        all.serialize_field("ppv", &self.ppv())?;
-        all.serialize_field("seconds", &self.seconds)?;
-        all.serialize_field("marked_seconds", &self.marked_seconds)?;
-        all.serialize_field("common_seconds", &self.common_seconds)?;
+        all.serialize_field("se", &self.found.duration_se())?;
+        all.serialize_field("ppv", &self.found.duration_ppv())?;
+        all.serialize_field("seconds", &self.found.seconds)?;
+        all.serialize_field("marked_seconds", &self.found.marked_seconds)?;
+        all.serialize_field("common_seconds", &self.found.common_seconds)?;
         all.serialize_field("flutter_seconds", &self.flutter_seconds)?;
-        all.serialize_field("episodes", &self.episodes)?;
+        all.serialize_field("episodes", &self.found.marked.0)?;
         all.end()
     }
 }
@@ -154,14 +133,9 @@ pub fn run(
     if let Some(wanted) = &options.records {
         records.retain(|path| wanted.contains(&name_of(path)));
     }
-    let done = AtomicUsize::new(0);
-    let scores = on_all_cores(&records, |path| {
-        let score = match &labels {
-            Some(labels) => labelled(path, labels, config, &options.model),
-            None => marked(path, config, &options.model),
-        };
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1, records.len());
-        score
+    let scores = on_all_cores(&records, progress, |path| match &labels {
+        Some(labels) => labelled(path, labels, config, &options.model),
+        None => marked(path, config, &options.model),
     });
     let (mut per_record, mut excluded) = (Vec::new(), Vec::new());
     for (path, score) in records.iter().zip(scores) {
@@ -172,11 +146,6 @@ pub fn run(
         }
     }
     Ok(Report::of(per_record, excluded, labels.is_some()))
-}
-
-fn name_of(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
 
 /// The labels of the records; `None` where there is no table.
@@ -214,15 +183,11 @@ fn labelled(
     let odds = logs.map(f32::exp);
     let sum: f32 = odds.iter().sum();
     let probabilities = odds.map(|odds| odds / sum);
-    let best = RhythmLabel::ALL.into_iter().reduce(|best, other| {
-        let more = probabilities[other.index()] > probabilities[best.index()];
-        if more { other } else { best }
-    });
     Ok(RecordScore {
         record,
         label: Some(Labelled {
             reference: reference.letter(),
-            test: best.unwrap_or(RhythmLabel::Noisy).letter(),
+            test: RhythmLabel::most_probable(&probabilities).letter(),
             probabilities,
         }),
         af: None,
@@ -253,43 +218,15 @@ fn marked(path: &Path, config: &dsp::Config, model: &RhythmModel) -> Result<Reco
             Change::Began(_) => None,
         })
         .collect();
-    let reference = spans(&marks, "(AFIB", end);
-    let seconds = |spans: &[Range<SampleIndex>]| -> f64 {
-        let samples = spans.iter().map(|span| span.end.since(span.start).0);
-        rate.seconds(SampleCount(samples.sum()))
-    };
+    let marked = |code| rhythms::spans(&marks, code, SampleIndex(0), end);
     Ok(RecordScore {
         record: name_of(path),
         label: None,
         af: Some(Fibrillation {
-            seconds: seconds(&reference),
-            marked_seconds: seconds(&found),
-            common_seconds: seconds(&common(&reference, &found)),
-            flutter_seconds: seconds(&common(&spans(&marks, "(AFL", end), &found)),
-            episodes: found.len() as u64,
+            found: Marked::of(&marked("AFIB"), &found, rate),
+            flutter_seconds: Marked::of(&marked("AFL"), &found, rate).common_seconds,
         }),
     })
-}
-
-/// Where a rhythm is marked: from its mark to the next, or to the end.
-fn spans(list: &[Annotation], aux: &str, end: SampleIndex) -> Vec<Range<SampleIndex>> {
-    let marks = || list.iter().filter(|a| a.code == AnnotationCode::RHYTHM);
-    let until = marks().skip(1).map(|mark| mark.at).chain([end]);
-    marks()
-        .zip(until)
-        .filter(|(mark, _)| mark.aux.trim_end_matches('\0') == aux)
-        .map(|(mark, until)| mark.at..until.min(end).max(mark.at))
-        .collect()
-}
-
-/// What is in both.
-fn common(a: &[Range<SampleIndex>], b: &[Range<SampleIndex>]) -> Vec<Range<SampleIndex>> {
-    let both = a.iter().flat_map(|a| {
-        b.iter()
-            .map(|b| a.start.max(b.start)..a.end.min(b.end))
-            .filter(|span| span.start < span.end)
-    });
-    both.collect()
 }
 
 /// What is decided of a record.
@@ -446,13 +383,13 @@ impl fmt::Display for Report {
                 writeln!(
                     f,
                     "{name:width$} {:>7} {:>7} {:>9.0} {:>9.0} {:>9.0} {:>9.0} {:>8}",
-                    one(af.se()),
-                    one(af.ppv()),
-                    af.seconds,
-                    af.marked_seconds,
-                    af.common_seconds,
+                    one(af.found.duration_se()),
+                    one(af.found.duration_ppv()),
+                    af.found.seconds,
+                    af.found.marked_seconds,
+                    af.found.common_seconds,
                     af.flutter_seconds,
-                    af.episodes
+                    af.found.marked.0
                 )
             };
             for score in &self.per_record {
@@ -473,6 +410,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::annotation::Annotation;
 
     fn score(reference: char, test: char) -> RecordScore {
         RecordScore {
@@ -519,21 +457,25 @@ mod tests {
             mark(300, "(AFL"),
             mark(400, "(AFIB"),
         ];
-        let end = SampleIndex(500);
-        let fibrillation = spans(&marks, "(AFIB", end);
+        let marked = |code| rhythms::spans(&marks, code, SampleIndex(0), SampleIndex(500));
+        let fibrillation = marked("AFIB");
         let of = |a: u64, b: u64| SampleIndex(a)..SampleIndex(b);
         assert_eq!(fibrillation, [of(100, 300), of(400, 500)]);
         let found = [of(50, 250), of(350, 450)];
-        assert_eq!(common(&fibrillation, &found), [of(100, 250), of(400, 450)]);
-        assert_eq!(common(&spans(&marks, "(AFL", end), &found), [of(350, 400)]);
+        let common = |reference: &[Range<SampleIndex>]| rhythms::common(reference, &found);
+        assert_eq!(common(&fibrillation), [of(100, 250), of(400, 450)]);
+        assert_eq!(common(&marked("AFL")), [of(350, 400)]);
         let af = RecordScore {
             label: None,
             af: Some(Fibrillation {
-                seconds: 300.0,
-                marked_seconds: 250.0,
-                common_seconds: 200.0,
+                found: Marked {
+                    marked: (2, 2),
+                    seconds: 300.0,
+                    marked_seconds: 250.0,
+                    common_seconds: 200.0,
+                    ..Marked::default()
+                },
                 flutter_seconds: 50.0,
-                episodes: 2,
             }),
             ..score('A', 'A')
         };

@@ -35,6 +35,29 @@ pub struct Marked {
 }
 
 impl Marked {
+    /// The spans of a rhythm that were `marked` against its `episodes` in the reference.
+    pub fn of(
+        episodes: &[Range<SampleIndex>],
+        marked: &[Range<SampleIndex>],
+        rate: SampleRate,
+    ) -> Self {
+        let seconds = |spans: &[Range<SampleIndex>]| {
+            let samples = spans.iter().map(|span| span.end.since(span.start).0);
+            rate.seconds(SampleCount(samples.sum()))
+        };
+        let met = |spans: &[Range<SampleIndex>], by: &[Range<SampleIndex>]| {
+            let met = |span: &&Range<SampleIndex>| by.iter().any(|b| !both(span, b).is_empty());
+            (spans.len() as u64, spans.iter().filter(met).count() as u64)
+        };
+        Self {
+            episodes: met(episodes, marked),
+            marked: met(marked, episodes),
+            seconds: seconds(episodes),
+            marked_seconds: seconds(marked),
+            common_seconds: seconds(&common(episodes, marked)),
+        }
+    }
+
     /// Share of the episodes that were found, percent; `None` where there are none.
     pub fn se(&self) -> Option<f64> {
         percent(self.episodes.1, self.episodes.0)
@@ -76,49 +99,36 @@ pub fn compare(
     (start, end): (SampleIndex, SampleIndex),
 ) -> [Marked; Rhythm::ALL.len()] {
     Rhythm::ALL.map(|rhythm| {
-        let episodes = spans(reference, rhythm, start, end);
-        let marked = spans(test, rhythm, start, end);
-        let seconds = |spans: &[Range<SampleIndex>]| {
-            let samples = spans.iter().map(|span| span.end.since(span.start).0);
-            rate.seconds(SampleCount(samples.sum()))
-        };
-        let met = |spans: &[Range<SampleIndex>], by: &[Range<SampleIndex>]| {
-            let met = |span: &&Range<SampleIndex>| by.iter().any(|b| !common(span, b).is_empty());
-            (spans.len() as u64, spans.iter().filter(met).count() as u64)
-        };
-        let both = episodes
-            .iter()
-            .flat_map(|a| marked.iter().map(|b| common(a, b)));
-        let both: Vec<_> = both.filter(|span| !span.is_empty()).collect();
-        Marked {
-            episodes: met(&episodes, &marked),
-            marked: met(&marked, &episodes),
-            seconds: seconds(&episodes),
-            marked_seconds: seconds(&marked),
-            common_seconds: seconds(&both),
-        }
+        let of = |marks| spans(marks, rhythm.code(), start, end);
+        Marked::of(&of(reference), &of(test), rate)
     })
 }
 
-/// Where `rhythm` is, as far as it is between `start` and `end`.
-fn spans(
+/// Where the rhythm of a code (`AFIB`, `B`) is marked, as far as it is between `start` and `end`.
+pub fn spans(
     annotations: &[Annotation],
-    rhythm: Rhythm,
+    code: &str,
     start: SampleIndex,
     end: SampleIndex,
 ) -> Vec<Range<SampleIndex>> {
     let of_rhythm = |a: &&Annotation| a.code == AnnotationCode::RHYTHM;
     let marks: Vec<&Annotation> = annotations.iter().filter(of_rhythm).collect();
     let until = marks.iter().skip(1).map(|mark| mark.at).chain([end]);
-    let wanted = |mark: &Annotation| mark.aux.strip_prefix('(') == Some(rhythm.code());
+    let wanted = |mark: &Annotation| mark.aux.strip_prefix('(') == Some(code);
     let spans = marks.iter().zip(until).filter(|(mark, _)| wanted(mark));
     spans
-        .map(|(mark, until)| common(&(mark.at..until), &(start..end)))
+        .map(|(mark, until)| both(&(mark.at..until), &(start..end)))
         .filter(|span| !span.is_empty())
         .collect()
 }
 
-fn common(a: &Range<SampleIndex>, b: &Range<SampleIndex>) -> Range<SampleIndex> {
+/// What is in both.
+pub fn common(a: &[Range<SampleIndex>], b: &[Range<SampleIndex>]) -> Vec<Range<SampleIndex>> {
+    let all = a.iter().flat_map(|a| b.iter().map(|b| both(a, b)));
+    all.filter(|span| !span.is_empty()).collect()
+}
+
+fn both(a: &Range<SampleIndex>, b: &Range<SampleIndex>) -> Range<SampleIndex> {
     a.start.max(b.start)..a.end.min(b.end)
 }
 

@@ -61,7 +61,9 @@ mod tests {
         assert_eq!(auc(&scored(&[0.1], &[0.1, 0.1])), Some(0.5));
         // Won 2, tied 1, lost 1 of 4 pairs.
         assert_eq!(auc(&scored(&[0.5, 0.2], &[0.2, 0.3])), Some(0.625));
+        assert_eq!(auc(&scored(&[2.0, 1.0], &[1.0, 0.0])), Some(0.875));
         assert_eq!(auc(&scored(&[0.5], &[])), None);
+        assert_eq!(auc(&scored(&[], &[1.0])), None);
     }
 
     #[test]
