@@ -1,8 +1,8 @@
 //! From what is found window by window to episodes.
 //!
 //! **An episode lasts from the first window that says something to the last one; an interruption of at most
-//! [`MERGE_SECONDS`] does not end it**, or takes its end back if that was said already. Windows overlap, and a probability may cross its threshold to and fro: without that
-//! rule, an hour of atrial fibrillation would be a hundred rows. What an episode rests on is kept of its first window, and
+//! [`MERGE_SECONDS`] does not end it**, or takes its end back if that was said already. Windows overlap, and a
+//! probability may cross its threshold to and fro: without that rule, an hour of atrial fibrillation would be a hundred rows. What an episode rests on is kept of its first window, and
 //! the highest probability of all.
 
 mod fibrillation;
@@ -84,13 +84,8 @@ impl Episodes {
         rows: &mut Vec<(Step, FindingRow)>,
     ) {
         for finding in read.findings {
-            let source = source(&finding.source);
-            let known = self.episodes.iter_mut().rev().find(|episode| {
-                let row = &episode.row;
-                row.record == *read.record && row.source == source && row.name == finding.label.name
-            });
-            let known = known.filter(|episode| !too_late(read, finding.start, &episode.row));
-            if let Some(episode) = known {
+            let mut episodes = self.episodes.iter_mut().rev();
+            if let Some(episode) = episodes.find(|episode| says(read, finding, &episode.row)) {
                 episode.go_on(read, finding, rows);
                 continue;
             }
@@ -115,11 +110,7 @@ impl Episodes {
     /// Ends what the window does not say and lies too far after, or does not belong to.
     fn forget(&mut self, read: &Read<'_>, rows: &mut Vec<(Step, FindingRow)>) {
         self.episodes.retain_mut(|Episode { row, .. }| {
-            let said = read.findings.iter().any(|finding| {
-                source(&finding.source) == row.source
-                    && finding.label.name == row.name
-                    && finding.start <= row.end
-            });
+            let said = read.findings.iter().any(|finding| says(read, finding, row));
             let same = row.record == *read.record;
             if !row.ended && (!same || !said && too_late(read, read.end, row)) {
                 row.ended = true;
@@ -129,6 +120,14 @@ impl Episodes {
             same && !(row.ended && old)
         });
     }
+}
+
+/// Whether a finding is of an episode.
+fn says(read: &Read<'_>, finding: &ecg::Finding, row: &FindingRow) -> bool {
+    row.record == *read.record
+        && row.source == source(&finding.source)
+        && row.name == finding.label.name
+        && !too_late(read, finding.start, row)
 }
 
 /// Whether `at` is too long after an episode for it to go on.

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use ecg::{
-    DeviceId, Measurement, QualityReason, RateSource, SampleRate, SignalKind, TwelveLead, Utc,
+    Change, DeviceId, Measurement, QualityReason, RateSource, SampleRate, SignalKind, TwelveLead,
+    Utc,
 };
 use tokio::sync::broadcast;
 
@@ -72,13 +73,43 @@ pub struct DeviceStatus {
     /// What was measured of the newest beat and the last ones, and when that was; measured leads only.
     pub measurement: Option<(Box<Measurement>, Utc)>,
     /// What is found in it by now, the longest standing first.
-    pub findings: Vec<store::FindingRow>,
+    pub findings: Vec<Found>,
     /// Percent, if the device says so.
     pub battery_percent: Option<u8>,
     /// Who wears it.
     pub patient: Option<String>,
     /// Its rate limits in force.
     pub limits: alarm::Limits,
+}
+
+/// Something that is found in a device's signals right now, without what it rests on.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What, in a word.
+    pub name: String,
+    /// What, for people.
+    pub text: String,
+    /// Who says so: `rule`, or the name of a model.
+    pub source: String,
+    /// The highest calibrated probability so far; `None` for a rule.
+    pub probability: Option<f32>,
+    /// When it began.
+    pub since: Utc,
+    /// Against what is usual for the patient.
+    pub change: Option<Change>,
+}
+
+impl From<&store::FindingRow> for Found {
+    fn from(row: &store::FindingRow) -> Self {
+        Self {
+            name: row.name.clone(),
+            text: row.text.clone(),
+            source: row.source.clone(),
+            probability: row.probability,
+            since: row.start_utc,
+            change: row.change,
+        }
+    }
 }
 
 /// The newest twelve leads of a device, with the UTC of their first sample.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use ecg::{Change, Finding, Lead, Limit, Source};
 use serde::{Deserialize, Serialize};
 
-use crate::statements::{median, median_deviation};
+use crate::numbers::{median, median_deviation};
 
 /// A finding said in fewer stretches is not usual.
 pub const USUAL_STRETCHES: usize = 3;

@@ -26,31 +26,15 @@ pub struct Context {
 impl Context {
     /// What of it lies between two samples, those outside of it left out.
     #[must_use]
-    pub fn within(&self, start: SampleIndex, end: SampleIndex) -> Self {
+    pub fn within(mut self, start: SampleIndex, end: SampleIndex) -> Self {
         let (start, end) = (start.max(self.start), end.min(self.end));
         let in_span = |at: SampleIndex| start <= at && at < end;
-        let beats = self.beats.iter().filter(|beat| in_span(beat.r_peak));
-        let measurements = self.measurements.iter().filter(|m| in_span(m.r_peak));
-        let quality = self.quality.iter();
-        let quality = quality.filter(|second| second.start >= start && second.end <= end);
-        Self {
-            start,
-            end,
-            rate: self.rate,
-            leads: self.leads.clone(),
-            beats: beats.copied().collect(),
-            measurements: measurements.cloned().collect(),
-            quality: quality.copied().collect(),
-        }
-    }
-
-    /// The intervals between successive R peaks, ms.
-    pub fn rr_ms(&self) -> Vec<f64> {
-        let seconds = |pair: &[Beat]| self.rate.seconds(pair[1].r_peak.since(pair[0].r_peak));
-        self.beats
-            .windows(2)
-            .map(|pair| seconds(pair) * 1000.0)
-            .collect()
+        self.beats.retain(|beat| in_span(beat.r_peak));
+        self.measurements.retain(|m| in_span(m.r_peak));
+        self.quality
+            .retain(|second| second.start >= start && second.end <= end);
+        (self.start, self.end) = (start, end);
+        self
     }
 }
 
@@ -69,7 +53,7 @@ impl Stretch {
     /// What of it is not before `start`.
     #[must_use]
     pub fn since(&self, start: SampleIndex) -> Self {
-        let context = self.context.within(start, self.context.end);
+        let context = self.context.clone().within(start, self.context.end);
         let seconds = context.rate.seconds(context.end.since(context.start));
         #[expect(
             clippy::cast_possible_truncation,

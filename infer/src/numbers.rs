@@ -1,4 +1,4 @@
-//! Small linear systems, as least squares makes them, and how alike two signals are.
+//! Small linear systems, as least squares makes them, how alike two signals are, and medians.
 
 /// Solves a small symmetric positive definite system by elimination; zeros where it is singular.
 pub fn solve(mut gram: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
@@ -37,6 +37,23 @@ pub fn pearson(a: &[f32], b: &[f32]) -> Option<f64> {
         bb += b * b;
     }
     (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
+}
+
+/// The middle one of the finite values, or the mean of the middle two; `None` of none.
+pub(crate) fn median(values: impl IntoIterator<Item = f32>) -> Option<f32> {
+    let mut sorted: Vec<f32> = values.into_iter().filter(|v| v.is_finite()).collect();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let n = sorted.len();
+    Some(f32::midpoint(
+        *sorted.get(n.checked_sub(1)? / 2)?,
+        sorted[n / 2],
+    ))
+}
+
+/// The median distance from the median.
+pub(crate) fn median_deviation(values: &[f32]) -> Option<f32> {
+    let middle = median(values.iter().copied())?;
+    median(values.iter().map(|value| (value - middle).abs()))
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ impl Reader {
         let mut findings = Vec::new();
         let mut rhythm = None;
         if let Some(stretch) = &task.stretch {
-            let own = stretch.context.within(task.window.start, task.window.end);
+            let context = stretch.context.clone();
+            let own = context.within(task.window.start, task.window.end);
             findings.extend(statements(&own, &self.limits));
             match self.rhythm(stretch, &task.window, when) {
                 Ok(None) => {}

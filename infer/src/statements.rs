@@ -77,7 +77,6 @@ pub use limits::{Correction, Limits};
 use crate::Context;
 use rhythm::Rhythm;
 use view::{Seen, View};
-pub(crate) use view::{median, median_deviation};
 
 /// What follows from the values of a context, in the order of [`labels::ALL`].
 pub fn statements(context: &Context, limits: &Limits) -> Vec<Finding> {

@@ -48,7 +48,7 @@ impl Fibrillation {
         if decision.end > state.end {
             let mut changes = Vec::new();
             // A stretch that begins after all that was decided on comes after a gap.
-            if decision.start >= state.end && state.end > SampleIndex(0) {
+            if decision.start >= state.end {
                 state.episodes.end(&mut changes);
             }
             state.episodes.push(decision, &mut changes);

@@ -6,7 +6,7 @@ use store::{AlarmRow, FindingRow};
 use utoipa::ToSchema;
 
 use crate::findings::to_json;
-use crate::live::{DeviceStatus, LatestTwelve, to_thousandths};
+use crate::live::{DeviceStatus, Found, LatestTwelve, to_thousandths};
 use crate::wall::rfc3339;
 
 /// What went wrong.
@@ -544,15 +544,15 @@ pub(super) struct Standing {
     pub(super) change: Option<&'static str>,
 }
 
-impl From<&FindingRow> for Standing {
-    fn from(row: &FindingRow) -> Self {
+impl From<&Found> for Standing {
+    fn from(found: &Found) -> Self {
         Self {
-            name: row.name.clone(),
-            text: row.text.clone(),
-            source: row.source.clone(),
-            probability: row.probability,
-            since: rfc3339(row.start_utc),
-            change: row.change.map(ecg::Change::name),
+            name: found.name.clone(),
+            text: found.text.clone(),
+            source: found.source.clone(),
+            probability: found.probability,
+            since: rfc3339(found.since),
+            change: found.change.map(ecg::Change::name),
         }
     }
 }

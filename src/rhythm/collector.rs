@@ -247,15 +247,21 @@ impl Collector {
             return None;
         }
         let skip = usize::try_from(first - self.first).ok()?;
-        let (start, end) = (self.position(first), self.position(end));
-        let quality: Vec<Quality> = self
-            .quality
-            .iter()
-            .filter(|second| second.start >= start && second.end <= end)
-            .copied()
-            .collect();
+        let context = Context {
+            start: self.position(first),
+            end: self.position(end),
+            rate: self.base,
+            leads: self.measured.clone(),
+            beats: self.beats.iter().copied().collect(),
+            measurements: self.measurements.iter().map(Measured::whole).collect(),
+            quality: self.quality.iter().copied().collect(),
+        };
+        // All that is kept reaches further.
+        let (start, end) = (context.start, context.end);
+        let context = context.within(start, end);
         let score = |lead: Lead| -> f32 {
-            let of_lead = quality.iter().filter(|q| q.signal == SignalKind::Ecg(lead));
+            let seconds = context.quality.iter();
+            let of_lead = seconds.filter(|q| q.signal == SignalKind::Ecg(lead));
             of_lead
                 .map(|q| if q.usable() { q.score } else { 0.0 })
                 .sum()
@@ -269,34 +275,11 @@ impl Collector {
             }
         });
         let (_, lead, samples) = best?;
-        let within = |at: SampleIndex| start <= at && at < end;
+        let samples = samples.iter().skip(skip).take(n);
         Some(Stretch {
             lead: *lead,
-            samples: samples
-                .iter()
-                .skip(skip)
-                .take(n)
-                .map(|uv| f32::from(*uv) / UV)
-                .collect(),
-            context: Context {
-                start,
-                end,
-                rate: self.base,
-                leads: self.measured.clone(),
-                beats: self
-                    .beats
-                    .iter()
-                    .filter(|b| within(b.r_peak))
-                    .copied()
-                    .collect(),
-                measurements: self
-                    .measurements
-                    .iter()
-                    .filter(|m| within(m.r_peak))
-                    .map(Measured::whole)
-                    .collect(),
-                quality,
-            },
+            samples: samples.map(|uv| f32::from(*uv) / UV).collect(),
+            context,
         })
     }
 

@@ -2,8 +2,9 @@
 
 use ecg::{Lead, Levels, Value};
 
-use super::view::{Seen, View, mean, median, median_angle, variation};
+use super::view::{Seen, View, mean, median_angle, variation};
 use super::{Draft, Limits, above, labels, names, on, peaks, plain};
+use crate::numbers::median;
 
 /// A Q of less is none, mV.
 const Q_MV: f32 = 0.05;

@@ -2,8 +2,9 @@
 
 use ecg::{Lead, Levels};
 
-use super::view::{View, median, variation};
+use super::view::{View, variation};
 use super::{Correction, Draft, Limits, above, below, labels, names, on, peaks, plain};
+use crate::numbers::median;
 
 /// Where RR varies more than this, no correction of QT holds.
 const MAX_QT_CV: f32 = 0.1;

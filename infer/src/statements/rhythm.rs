@@ -3,8 +3,9 @@
 use ecg::Value;
 
 use super::conduction::Qrs;
-use super::view::{Seen, View, mean, median, median_deviation, variation};
+use super::view::{Seen, View, mean, variation};
 use super::{Draft, Limits, above, below, labels, peaks, plain};
+use crate::numbers::{median, median_deviation};
 
 /// Fewer intervals tell no rhythm.
 const MIN_INTERVALS: usize = 3;

@@ -3,8 +3,9 @@
 use ecg::{Lead, Levels};
 
 use super::conduction::seen;
-use super::view::{View, median, median_angle};
+use super::view::{View, median_angle};
 use super::{Draft, Limits, above, below, labels, names, on, peaks, plain};
+use crate::numbers::median;
 
 /// Left of this, degrees, the axis is deviated.
 const LEFT_DEGREES: f32 = -30.0;

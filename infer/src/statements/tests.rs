@@ -6,8 +6,8 @@ use ecg::{
 };
 use proptest::prelude::*;
 
-use super::view::median;
 use super::*;
+use crate::numbers::median;
 
 const HZ: f64 = 500.0;
 const THREE: [Lead; 3] = [Lead::II, Lead::V1, Lead::V5];

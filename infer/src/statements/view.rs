@@ -9,6 +9,7 @@
 use ecg::{BeatClass, Lead, Levels, Measurement, SampleIndex, SampleRate, SignalKind};
 
 use crate::Context;
+use crate::numbers::median;
 
 /// A supraventricular beat is early after less than this share of the usual interval.
 pub(super) const EARLY_SHARE: f32 = 0.8;
@@ -173,23 +174,6 @@ pub(super) fn milliseconds(rate: SampleRate, from: SampleIndex, to: SampleIndex)
     )]
     let ms = (rate.seconds(to.since(from)) * 1e3) as f32;
     ms
-}
-
-/// The middle one of the finite values, or the mean of the middle two; `None` of none.
-pub(crate) fn median(values: impl IntoIterator<Item = f32>) -> Option<f32> {
-    let mut sorted: Vec<f32> = values.into_iter().filter(|v| v.is_finite()).collect();
-    sorted.sort_unstable_by(f32::total_cmp);
-    let n = sorted.len();
-    Some(f32::midpoint(
-        *sorted.get(n.checked_sub(1)? / 2)?,
-        sorted[n / 2],
-    ))
-}
-
-/// The median distance from the median.
-pub(crate) fn median_deviation(values: &[f32]) -> Option<f32> {
-    let middle = median(values.iter().copied())?;
-    median(values.iter().map(|value| (value - middle).abs()))
 }
 
 /// The mean; `None` of none.

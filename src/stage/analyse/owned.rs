@@ -11,7 +11,7 @@ use store::{FindingRow, PatientId};
 use crate::config::Config;
 use crate::device::Device;
 use crate::findings::{Episodes, Fibrillation, Read, Step};
-use crate::live::{DeviceStatus, LatestTwelve, LiveBus, LiveEvent, to_thousandths};
+use crate::live::{DeviceStatus, Found, LatestTwelve, LiveBus, LiveEvent, to_thousandths};
 use crate::monitor::{Live, Monitor};
 use crate::usual::Usual;
 
@@ -249,7 +249,7 @@ impl Owned {
             rate_source: rate.map(|rate| rate.source),
             quality: self.quality.clone(),
             measurement: measurement.filter(|(measurement, at)| fresh(measurement, *at)),
-            findings: self.episodes.current().cloned().collect(),
+            findings: self.episodes.current().map(Found::from).collect(),
             battery_percent: self.device.battery_percent(),
             patient: self.patient.clone(),
             limits: self.limits,
