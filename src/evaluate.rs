@@ -37,6 +37,11 @@ fn annotations(path: &Path, annotator: &str) -> Result<Annotations, String> {
     Annotations::read(&file).map_err(|error| error.to_string())
 }
 
+/// Whether a fold was asked for: one of `folds`, or any where there is none.
+fn is_wanted(fold: Option<u8>, folds: &[u8]) -> bool {
+    folds.is_empty() || fold.is_some_and(|fold| folds.contains(&fold))
+}
+
 /// The name of a record: that of its file.
 fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();

@@ -97,11 +97,7 @@ pub fn run(
     let classifier = classifiers
         .find(|classifier| knows_classes(classifier))
         .ok_or_else(|| refuse("no model tells NORM, MI, STTC, CD and HYP".to_owned()))?;
-    let (cases, excluded) = cases(dir)?;
-    let wanted = |case: &Case| {
-        options.folds.is_empty() || case.fold.is_some_and(|fold| options.folds.contains(&fold))
-    };
-    let cases: Vec<Case> = cases.into_iter().filter(wanted).collect();
+    let (cases, excluded) = cases(dir, &options.folds)?;
     let job = Job {
         cutter,
         options,

@@ -114,9 +114,7 @@ pub fn run(
     })?;
     let entries: Vec<Entry> = collection::recordings(dir)?
         .into_iter()
-        .filter(|entry| {
-            options.folds.is_empty() || entry.fold.is_some_and(|fold| options.folds.contains(&fold))
-        })
+        .filter(|entry| super::is_wanted(entry.fold, &options.folds))
         .collect();
     let mut by_patient: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.unfit.is_none()) {

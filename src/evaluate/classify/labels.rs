@@ -16,6 +16,7 @@ use std::path::Path;
 use ecg::{Lead, SignalKind};
 use serde::Deserialize;
 
+use crate::evaluate::is_wanted;
 use crate::evaluate::reconstruct::Moments;
 use crate::evaluate::report::Excluded;
 use crate::record::collection::{self, rows};
@@ -63,15 +64,17 @@ impl Case {
     }
 }
 
-/// The labelled recordings of `dir`, and those that are left out.
+/// The labelled recordings of `dir` in these `folds`, in all where there is none, and those of them that are left out.
 ///
 /// # Errors
 /// A folder that is in neither form, or a file that is not of its form.
-pub fn cases(dir: &Path) -> Result<(Vec<Case>, Vec<Excluded>), Error> {
+pub fn cases(dir: &Path, folds: &[u8]) -> Result<(Vec<Case>, Vec<Excluded>), Error> {
     if dir.join("labels.csv").exists() {
-        return scaled(dir);
+        let mut cases = scaled(dir)?;
+        cases.retain(|case| is_wanted(case.fold, folds));
+        return Ok((cases, Vec::new()));
     }
-    published(dir)
+    published(dir, folds)
 }
 
 /// A row of `scp_statements.csv`.
@@ -91,7 +94,7 @@ struct Described {
     filename_hr: String,
 }
 
-fn published(dir: &Path) -> Result<(Vec<Case>, Vec<Excluded>), Error> {
+fn published(dir: &Path, folds: &[u8]) -> Result<(Vec<Case>, Vec<Excluded>), Error> {
     let mut class_of = BTreeMap::new();
     for row in rows(&dir.join("scp_statements.csv"))? {
         let row: Statement = row?;
@@ -112,7 +115,9 @@ fn published(dir: &Path) -> Result<(Vec<Case>, Vec<Excluded>), Error> {
         labels_of.insert(row.filename_hr, labels);
     }
     let (mut cases, mut excluded) = (Vec::new(), Vec::new());
-    for entry in collection::recordings(dir)? {
+    let mut entries = collection::recordings(dir)?;
+    entries.retain(|entry| is_wanted(entry.fold, folds));
+    for entry in entries {
         let labels = labels_of.get(&entry.name).copied().unwrap_or_default();
         if labels == [false; 5] {
             excluded.push(Excluded {
@@ -150,7 +155,7 @@ struct Labelled {
     split: String,
 }
 
-fn scaled(dir: &Path) -> Result<(Vec<Case>, Vec<Excluded>), Error> {
+fn scaled(dir: &Path) -> Result<Vec<Case>, Error> {
     let path = dir.join("signals_100hz_int16.npy");
     let malformed = |reason: String| Error::Malformed {
         path: path.clone(),
@@ -197,7 +202,7 @@ fn scaled(dir: &Path) -> Result<(Vec<Case>, Vec<Excluded>), Error> {
             signals: Signals::Scaled(own),
         });
     }
-    Ok((cases, Vec::new()))
+    Ok(cases)
 }
 
 fn scaled_record(name: &str, samples: &[i16]) -> Record {
@@ -256,11 +261,14 @@ mod tests {
         );
         write("hr/1.hea", "");
         write("hr/2.hea", "");
-        let (cases, excluded) = cases(dir.path()).unwrap();
+        let (cases, excluded) = cases(dir.path(), &[]).unwrap();
         assert_eq!(cases.len(), 1);
         assert_eq!((cases[0].patient.as_str(), cases[0].fold), ("5", Some(9)));
         assert_eq!(cases[0].labels, [false, true, true, false, false]);
         assert_eq!(excluded[0].record, "hr/2");
+        // What is in other folds is not even left out.
+        let (cases, excluded) = super::cases(dir.path(), &[8]).unwrap();
+        assert!(cases.is_empty() && excluded.is_empty());
     }
 
     #[test]
@@ -276,7 +284,7 @@ mod tests {
         bytes.extend((0..36i16).flat_map(i16::to_le_bytes));
         let path = dir.path().join("signals_100hz_int16.npy");
         std::fs::write(&path, &bytes).unwrap();
-        let (found, _) = cases(dir.path()).unwrap();
+        let (found, _) = cases(dir.path(), &[]).unwrap();
         assert_eq!((found[0].fold, found[0].labels[0]), (Some(9), true));
         let record = found[0].record().unwrap();
         assert_eq!(record.signals[11].samples, [33, 34, 35]);
@@ -284,6 +292,6 @@ mod tests {
         let gain = record.signals[1].gain;
         assert!((200.0..2000.0).contains(&gain), "{gain}");
         std::fs::write(&path, &bytes[..100]).unwrap();
-        assert!(cases(dir.path()).is_err());
+        assert!(cases(dir.path(), &[]).is_err());
     }
 }
