@@ -34,7 +34,7 @@ from einthoven_training.classifier import (
 )
 from einthoven_training.leads import ROWS, TWELVE, twelve
 from einthoven_training.model import cost
-from einthoven_training.optimise import follow, optimizer_of
+from einthoven_training.optimise import descend, follow, optimizer_of
 from einthoven_training.recordings import CLASSES, COMPLETED, MEASURED, Recordings, view_of
 
 BATCH = 64
@@ -145,11 +145,7 @@ class Training:
         with torch.autocast("cpu", torch.bfloat16):
             logits, _ = self.network(x)
         loss = F.binary_cross_entropy_with_logits(logits.float(), y)
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self.schedule.step()
+        descend(loss, self.network, self.optimizer, self.schedule)
         self.step += 1
         follow(self.averaged, self.network, AVERAGE, self.step)
         return float(loss.detach())

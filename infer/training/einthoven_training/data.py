@@ -105,15 +105,7 @@ def windows_of(rows: np.ndarray, source: str) -> Windows:
 
 def zscored(einthoven: Path, folder: Path, scaled: Windows) -> Windows:
     """Read `ptbxl-zscored`: 100 Hz, every lead scaled by itself; scales come from `scaled` ones."""
-    signals = np.load(folder / "signals_100hz_int16.npy", mmap_mode="r")
-    with (folder / "labels.csv").open(newline="") as table:
-        labels = list(csv.DictReader(table))
-    with tempfile.TemporaryDirectory() as scratch:
-        for label, z in zip(labels, signals, strict=True):
-            write_wfdb(Path(scratch), label["ecg_id"], z)
-        rows = cut(einthoven, Path(scratch), "ptbxl-zscored")
-    # The splits are folds: 9 is for validation there, 10 is not in it.
-    held_out = {label["ecg_id"] for label in labels if "train" not in label["split"]}
+    rows, labels = cut_zscored(einthoven, folder)
     names = np.char.decode(rows["record"])
     leads, good = restore(rows["samples"], scaled.leads)
     return Windows(
@@ -121,9 +113,26 @@ def zscored(einthoven: Path, folder: Path, scaled: Windows) -> Windows:
         real=np.stack([rows["first"], rows["last"]], axis=1).astype(np.int64)[good],
         scaled=np.zeros(int(good.sum()), dtype=bool),
         patient=np.char.add("ptbxl-zscored/", names)[good],
-        fold=np.array([9 if name in held_out else 1 for name in names])[good],
+        fold=np.array([fold_of(label) for label in labels])[good],
         source=np.full(int(good.sum()), "ptbxl-zscored"),
     )
+
+
+def cut_zscored(einthoven: Path, folder: Path) -> tuple[np.ndarray, list[dict[str, str]]]:
+    """Cut `ptbxl-zscored` as if a deviation were 1 mV; the array, and the row of `labels.csv` of each window."""
+    signals = np.load(folder / "signals_100hz_int16.npy", mmap_mode="r")
+    with (folder / "labels.csv").open(newline="") as table:
+        labels = {label["ecg_id"]: label for label in csv.DictReader(table)}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, z in zip(labels, signals, strict=True):
+            write_wfdb(Path(scratch), name, z)
+        rows = cut(einthoven, Path(scratch), "ptbxl-zscored")
+    return rows, [labels[name] for name in np.char.decode(rows["record"])]
+
+
+def fold_of(label: dict[str, str]) -> int:
+    """Tell the fold of a row of `labels.csv`: its splits are folds, 9 is for validation there, 10 is not in it."""
+    return 1 if "train" in label["split"] else 9
 
 
 def write_wfdb(folder: Path, name: str, z: np.ndarray) -> None:

@@ -17,12 +17,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from torch import nn
 from torch.nn import functional
 
+from einthoven_training.export import write_onnx
 from einthoven_training.leads import TWELVE
 
 RATE_HZ = 500
@@ -188,20 +188,7 @@ def export(name: str, shape: tuple, folder: Path, weights: Path | None) -> None:
         load(network, weights)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.onnx"
-    with torch.no_grad():
-        torch.onnx.export(
-            network,
-            (torch.from_numpy(given()),),
-            path,
-            input_names=["leads"],
-            output_names=["logits"],
-            opset_version=17,
-            dynamo=False,
-        )
-    model = onnx.load(path)
-    model.producer_name = "einthoven-training"
-    onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    write_onnx(network, torch.from_numpy(given()), path, ["leads"], ["logits"])
     path.with_suffix(".toml").write_text(manifest(name, path, weights))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -12,6 +12,21 @@ def optimizer_of(network: nn.Module, rate: float, decay: float) -> torch.optim.A
     return torch.optim.AdamW(groups, lr=rate)
 
 
+def descend(
+    loss: torch.Tensor,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    longest: float = 1.0,
+) -> None:
+    """Take one step down a loss; a gradient longer than `longest` is shortened to that."""
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), longest)
+    optimizer.step()
+    schedule.step()
+
+
 @torch.no_grad()
 def follow(averaged: nn.Module, network: nn.Module, keep: float, step: int) -> None:
     """Let averaged weights follow those that are trained, faster in the first steps."""

@@ -7,7 +7,6 @@ is scored.
 
 import ast
 import csv
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import onnxruntime
 import torch
 from tqdm import tqdm
 
-from einthoven_training.data import cut, write_wfdb
+from einthoven_training.data import cut, cut_zscored, fold_of
 from einthoven_training.leads import EIGHT, ROWS, TWELVE, rows_of, twelve
 from einthoven_training.scales import restore
 
@@ -111,17 +110,9 @@ def ptbxl(einthoven: Path, folder: Path) -> Recordings:
 
 def zscored(einthoven: Path, folder: Path, scaled: np.ndarray) -> Recordings:
     """Read `ptbxl-zscored`, sizes guessed from `scaled` [recording, 8, sample]: for completion and turning only."""
-    signals = np.load(folder / "signals_100hz_int16.npy", mmap_mode="r")
-    with (folder / "labels.csv").open(newline="") as table:
-        labels = list(csv.DictReader(table))
-    with tempfile.TemporaryDirectory() as scratch:
-        for label, z in zip(labels, signals, strict=True):
-            write_wfdb(Path(scratch), label["ecg_id"], z)
-        rows = cut(einthoven, Path(scratch), "ptbxl-zscored")
-    by_id = {label["ecg_id"]: label for label in labels}
-    own = [by_id[name] for name in np.char.decode(rows["record"])]
+    rows, own = cut_zscored(einthoven, folder)
     classes = np.array([[float(label[name]) for name in CLASSES] for label in own], dtype=np.float32)
-    fold = np.array([1 if "train" in label["split"] else 9 for label in own])
+    fold = np.array([fold_of(label) for label in own])
     eight, lawful = restore(rows["samples"], scaled)
     # Every lead keeps its own shape, exactly; only its size is guessed.
     sizes = twelve(torch.from_numpy(eight)).numpy().std(axis=2, keepdims=True)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import lightgbm
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from torch import nn
+
+from einthoven_training.export import write_onnx
+from einthoven_training.optimise import descend
 
 LABELS = ("N", "A", "O", "~")
 N_SAMPLES = 3840
@@ -213,12 +215,11 @@ def fit(
     chosen: np.ndarray,
     epochs: int,
     seed: int,
-    teacher: np.ndarray | None = None,
     log: str = "",
 ) -> Network:
     """Train on the stretches of the chosen records; the weights are averaged over the last epochs.
 
-    `label` is per stretch. With `teacher`, probabilities per stretch, half of the target is theirs.
+    `label` is per stretch.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -250,8 +251,6 @@ def fit(
                 rows.append(group[-1] if rng.random() < 0.65 else group[int(rng.integers(len(group)))])
             x = torch.from_numpy(data.x[rows].astype(np.float32))[:, None]
             target = torch.nn.functional.one_hot(torch.from_numpy(label[rows]), 4).float() * 0.94 + 0.015
-            if teacher is not None:
-                target = 0.4 * target + 0.6 * torch.from_numpy(teacher[rows])
             x = augment(x, rng)
             if rng.random() < 0.3:
                 mix = float(rng.beta(0.3, 0.3))
@@ -261,11 +260,7 @@ def fit(
             target = target / target.sum(dim=1).mean()
             losses = [-(target * torch.log_softmax(logits, dim=1)).sum(dim=1).mean() for logits in network.heads(x)]
             loss = losses[0] + 0.4 * losses[1] + 0.2 * losses[2]
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-            optimiser.step()
-            schedule.step()
+            descend(loss, network, optimiser, schedule, longest=2.0)
             step += 1
             keep = min(0.995, step / (step + 20))
             with torch.no_grad():
@@ -430,13 +425,7 @@ def write(fused: Fused, training_data: str, folder: Path, sample: np.ndarray) ->
     path = folder / f"{NAME}.onnx"
     fused = fused.eval()
     x = torch.from_numpy(sample.astype(np.float32))[None, None]
-    torch.onnx.export(
-        fused, (x,), path, input_names=["stretch"], output_names=["logits"], opset_version=17, dynamo=False
-    )
-    model = onnx.load(path)
-    onnx.checker.check_model(model)
-    model.producer_name = "einthoven-training"
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    write_onnx(fused, x, path, ["stretch"], ["logits"])
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         difference = np.abs(session.run(None, {"stretch": x.numpy()})[0] - fused(x).numpy()).max()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from einthoven_training import augment, data, export, figures
 from einthoven_training.leads import twelve
 from einthoven_training.model import N_LEADS, STRIDE, Network, Output, cost
-from einthoven_training.optimise import follow, optimizer_of
+from einthoven_training.optimise import descend, follow, optimizer_of
 
 BATCH = 32
 RATE = 3e-3
@@ -172,11 +172,7 @@ class Trainer:
             out = self.network(x, sample=True, known=known)
         out = Output(*(part.float() for part in out))
         loss, r_loss = loss_of(out, truth, there, real, scaled)
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self.schedule.step()
+        descend(loss, self.network, self.optimizer, self.schedule)
         self.step += 1
         follow(self.averaged, self.network, AVERAGE, self.step)
         return float(loss), float(r_loss)
