@@ -20,8 +20,12 @@ pub struct Definition {
     /// More severe conditions: while one of them is present, this one is neither raised nor kept,
     /// so that of a chain only the most severe is announced.
     pub yields_to: &'static [Condition],
-    /// When exactly it is present, and when it ends.
-    pub meaning: &'static str,
+    /// When it is present: limits and the shortest time.
+    pub begins: &'static str,
+    /// When it is over: limits and hysteresis.
+    pub ends: &'static str,
+    /// What it is told from, and what speaks against it.
+    pub evidence: &'static str,
     /// Where the definition comes from.
     pub source: &'static str,
 }
@@ -38,18 +42,42 @@ pub fn definition(condition: Condition) -> &'static Definition {
 }
 
 const CINC_2015: &str = "PhysioNet/Computing in Cardiology Challenge 2015, alarm definitions";
+const AHA_2017: &str = "Sandau et al., AHA practice standards for electrocardiographic monitoring, Circulation 136, 2017";
 const MONITOR: &str = "practice of patient monitors; limits per patient";
 const TECHNICAL: &str = "IEC 60601-1-8: technical alarm condition";
 
-static TABLE: [Definition; 9] = [
+static TABLE: [Definition; 22] = [
     Definition {
         condition: Condition::Asystole,
         kind: AlarmKind::Physiological,
         priority: Priority::High,
         latching: true,
         yields_to: &[],
-        meaning: "no QRS for 4 s of ECG that can be judged; a flat line counts. Ends at the next \
-                  QRS, or when the ECG cannot be judged any more",
+        begins: "no QRS for 4 s of ECG that can be judged; a flat line counts",
+        ends: "the next QRS, or ECG that cannot be judged any more",
+        evidence: "R peaks and quality of all ECG leads; a pulse of PPG or pressure speaks against it",
+        source: CINC_2015,
+    },
+    Definition {
+        condition: Condition::VentricularFibrillation,
+        kind: AlarmKind::Physiological,
+        priority: Priority::High,
+        latching: true,
+        yields_to: &[],
+        begins: "the probability of flutter or fibrillation reaches its limit",
+        ends: "it stays under half of its limit for 5 s, or a lead gap",
+        evidence: "the waves of the last 4 s on up to three measured leads; a steady pulse speaks against it",
+        source: CINC_2015,
+    },
+    Definition {
+        condition: Condition::VentricularTachycardia,
+        kind: AlarmKind::Physiological,
+        priority: Priority::High,
+        latching: true,
+        yields_to: &[Condition::VentricularFibrillation],
+        begins: "the probability of ventricular tachycardia reaches its limit",
+        ends: "it stays under half of its limit for 5 s, or a lead gap",
+        evidence: "the waves and beats of the last 14 s on up to three measured leads; a steady slow pulse speaks against it",
         source: CINC_2015,
     },
     Definition {
@@ -57,10 +85,10 @@ static TABLE: [Definition; 9] = [
         kind: AlarmKind::Physiological,
         priority: Priority::High,
         latching: true,
-        yields_to: &[Condition::Asystole],
-        meaning: "5 consecutive beats, each of the 4 RR intervals longer than 1.5 s (under 40 a \
-                  minute). Ends when 5 beats average 45 a minute or more, or when the beats are \
-                  not consecutive any more",
+        yields_to: &[Condition::Asystole, Condition::VentricularFibrillation],
+        begins: "5 consecutive beats, each of the 4 RR intervals longer than 1.5 s (under 40 a minute)",
+        ends: "5 beats that average 45 a minute or more, or beats that are not consecutive any more",
+        evidence: "R peaks of all ECG leads; pulses at another rate speak against it",
         source: CINC_2015,
     },
     Definition {
@@ -68,9 +96,14 @@ static TABLE: [Definition; 9] = [
         kind: AlarmKind::Physiological,
         priority: Priority::High,
         latching: true,
-        yields_to: &[Condition::Asystole],
-        meaning: "17 consecutive beats that average more than 140 a minute. Ends when 17 beats \
-                  average 135 a minute or less, or when the beats are not consecutive any more",
+        yields_to: &[
+            Condition::Asystole,
+            Condition::VentricularFibrillation,
+            Condition::VentricularTachycardia,
+        ],
+        begins: "17 consecutive beats that average more than 140 a minute",
+        ends: "17 beats that average 135 a minute or less, or beats that are not consecutive any more",
+        evidence: "R peaks of all ECG leads",
         source: CINC_2015,
     },
     Definition {
@@ -78,20 +111,40 @@ static TABLE: [Definition; 9] = [
         kind: AlarmKind::Physiological,
         priority: Priority::Medium,
         latching: false,
-        yields_to: &[Condition::Asystole],
-        meaning: "3 s since the last QRS, in ECG that can be judged. Ends at the next QRS, when \
-                  it becomes asystole, or when the ECG cannot be judged any more",
-        source: MONITOR,
+        yields_to: &[Condition::Asystole, Condition::VentricularFibrillation],
+        begins: "3 s since the last QRS, in ECG that can be judged",
+        ends: "the next QRS, asystole, or ECG that cannot be judged any more",
+        evidence: "R peaks and quality of all ECG leads; a pulse of PPG or pressure speaks against it",
+        source: AHA_2017,
+    },
+    Definition {
+        condition: Condition::VentricularRun,
+        kind: AlarmKind::Physiological,
+        priority: Priority::Medium,
+        latching: false,
+        yields_to: &[
+            Condition::VentricularFibrillation,
+            Condition::VentricularTachycardia,
+        ],
+        begins: "three ventricular beats on end and more in a window of 10 s",
+        ends: "the episode: 15 s without another run",
+        evidence: "classes of beats of measured leads",
+        source: AHA_2017,
     },
     Definition {
         condition: Condition::HighRate,
         kind: AlarmKind::Physiological,
         priority: Priority::Medium,
         latching: false,
-        yields_to: &[Condition::Asystole, Condition::ExtremeTachycardia],
-        meaning: "every rate of the last 5 s over the patient's high limit, of the ECG or, where \
-                  that cannot be judged, of the PPG. Ends at a rate 5 a minute inside the limit, \
-                  or after 10 s without any rate",
+        yields_to: &[
+            Condition::Asystole,
+            Condition::VentricularFibrillation,
+            Condition::VentricularTachycardia,
+            Condition::ExtremeTachycardia,
+        ],
+        begins: "every rate of the last 5 s over the patient's high limit, of the ECG or, where that cannot be judged, of the PPG",
+        ends: "a rate 5 a minute inside the limit, or 10 s without any rate",
+        evidence: "RR or pulse intervals",
         source: MONITOR,
     },
     Definition {
@@ -99,10 +152,92 @@ static TABLE: [Definition; 9] = [
         kind: AlarmKind::Physiological,
         priority: Priority::Medium,
         latching: false,
-        yields_to: &[Condition::Asystole, Condition::ExtremeBradycardia],
-        meaning: "every rate of the last 5 s under the patient's low limit, of the ECG or, where \
-                  that cannot be judged, of the PPG. Ends at a rate 5 a minute inside the limit, \
-                  or after 10 s without any rate",
+        yields_to: &[
+            Condition::Asystole,
+            Condition::VentricularFibrillation,
+            Condition::VentricularTachycardia,
+            Condition::ExtremeBradycardia,
+        ],
+        begins: "every rate of the last 5 s under the patient's low limit, of the ECG or, where that cannot be judged, of the PPG",
+        ends: "a rate 5 a minute inside the limit, or 10 s without any rate",
+        evidence: "RR or pulse intervals",
+        source: MONITOR,
+    },
+    Definition {
+        condition: Condition::AtrialFibrillation,
+        kind: AlarmKind::Physiological,
+        priority: Priority::Medium,
+        latching: false,
+        yields_to: &[],
+        begins: "an episode of atrial fibrillation of 30 s and more",
+        ends: "the end of the episode",
+        evidence: "the rhythm model on one measured lead and RR intervals",
+        source: AHA_2017,
+    },
+    Definition {
+        condition: Condition::AvBlock,
+        kind: AlarmKind::Physiological,
+        priority: Priority::Low,
+        latching: false,
+        yields_to: &[],
+        begins: "first-degree AV block in every window for 60 s, new for the patient",
+        ends: "the end of the episode",
+        evidence: "PR intervals of measured leads",
+        source: AHA_2017,
+    },
+    Definition {
+        condition: Condition::StChange,
+        kind: AlarmKind::Physiological,
+        priority: Priority::Medium,
+        latching: false,
+        yields_to: &[
+            Condition::VentricularFibrillation,
+            Condition::VentricularTachycardia,
+        ],
+        begins: "ST beyond its limit in every window for 60 s, new for the patient",
+        ends: "the end of the episode",
+        evidence: "ST 60 and 80 ms after J on measured leads, never on reconstructed ones",
+        source: AHA_2017,
+    },
+    Definition {
+        condition: Condition::VentricularBurden,
+        kind: AlarmKind::Physiological,
+        priority: Priority::Low,
+        latching: false,
+        yields_to: &[
+            Condition::VentricularFibrillation,
+            Condition::VentricularTachycardia,
+        ],
+        begins: "more than 10 ventricular beats in a minute",
+        ends: "a minute with 5 or fewer",
+        evidence: "classes of beats of measured leads",
+        source: MONITOR,
+    },
+    Definition {
+        condition: Condition::RateTrend,
+        kind: AlarmKind::Physiological,
+        priority: Priority::Low,
+        latching: false,
+        yields_to: &[
+            Condition::HighRate,
+            Condition::LowRate,
+            Condition::ExtremeBradycardia,
+            Condition::ExtremeTachycardia,
+        ],
+        begins: "the median rate of 10 minutes more than 30 % and 20 a minute away from that of the hour before",
+        ends: "it is within 20 % again, or an hour has passed",
+        evidence: "rates of the minutes",
+        source: MONITOR,
+    },
+    Definition {
+        condition: Condition::NewFinding,
+        kind: AlarmKind::Physiological,
+        priority: Priority::Low,
+        latching: false,
+        yields_to: &[],
+        begins: "a finding that is new for the patient, or worse than usual, for 60 s",
+        ends: "the end of the episode",
+        evidence: "the finding's own; twelve leads, reconstructed ones among them",
         source: MONITOR,
     },
     Definition {
@@ -111,8 +246,9 @@ static TABLE: [Definition; 9] = [
         priority: Priority::Medium,
         latching: false,
         yields_to: &[],
-        meaning: "every ECG lead, or every PPG signal, off for 2 s: low priority; all signals of \
-                  the device off for 2 s: medium. Ends with the first second that is on again",
+        begins: "every ECG lead, or every PPG signal, off for 2 s: low priority; all signals of the device off for 2 s: medium",
+        ends: "the first second that is on again",
+        evidence: "what the device reports",
         source: TECHNICAL,
     },
     Definition {
@@ -121,8 +257,9 @@ static TABLE: [Definition; 9] = [
         priority: Priority::Medium,
         latching: false,
         yields_to: &[Condition::LeadsOff],
-        meaning: "no signal that can be judged for 10 s; gives way to leads off only while no \
-                  signal is left. Ends with the first second of any signal that can be judged",
+        begins: "no signal that can be judged for 10 s; gives way to leads off only while no signal is left",
+        ends: "the first second of any signal that can be judged",
+        evidence: "the quality of all signals",
         source: TECHNICAL,
     },
     Definition {
@@ -131,8 +268,53 @@ static TABLE: [Definition; 9] = [
         priority: Priority::Medium,
         latching: false,
         yields_to: &[],
-        meaning: "nothing arrived from the device for 10 s of wall clock. Ends when samples \
-                  beyond the last known one arrive",
+        begins: "nothing arrived from the device for 10 s of wall clock",
+        ends: "samples beyond the last known one",
+        evidence: "arrival",
+        source: TECHNICAL,
+    },
+    Definition {
+        condition: Condition::DeviceOffline,
+        kind: AlarmKind::Technical,
+        priority: Priority::Low,
+        latching: false,
+        yields_to: &[Condition::NoData],
+        begins: "the status topic of the device says offline (last will)",
+        ends: "it says online, or data arrive",
+        evidence: "the status topic",
+        source: TECHNICAL,
+    },
+    Definition {
+        condition: Condition::LowBattery,
+        kind: AlarmKind::Technical,
+        priority: Priority::Low,
+        latching: false,
+        yields_to: &[],
+        begins: "the device reports 15 % or less",
+        ends: "it reports 20 % or more",
+        evidence: "what the device reports",
+        source: TECHNICAL,
+    },
+    Definition {
+        condition: Condition::ClockJump,
+        kind: AlarmKind::Technical,
+        priority: Priority::Low,
+        latching: false,
+        yields_to: &[],
+        begins: "the clock of the device jumped, or lies beyond what is believed",
+        ends: "60 s without another jump",
+        evidence: "packet times against arrival",
+        source: TECHNICAL,
+    },
+    Definition {
+        condition: Condition::Overloaded,
+        kind: AlarmKind::Technical,
+        priority: Priority::Low,
+        latching: false,
+        yields_to: &[],
+        begins: "half of the windows of the device, at least 3, were left out in the last minute",
+        ends: "a minute without a window left out",
+        evidence: "the queue of the models",
         source: TECHNICAL,
     },
 ];

@@ -45,7 +45,21 @@ impl Judge<'_> {
             Condition::HighRate | Condition::LowRate => self.rate(condition, stands),
             Condition::LeadsOff => self.leads_off(open),
             Condition::UnusableSignal => self.unusable_signal(stands),
-            Condition::NoData => Verdict::Unchanged,
+            // Told, not judged.
+            Condition::VentricularFibrillation
+            | Condition::VentricularTachycardia
+            | Condition::VentricularRun
+            | Condition::AtrialFibrillation
+            | Condition::AvBlock
+            | Condition::StChange
+            | Condition::VentricularBurden
+            | Condition::RateTrend
+            | Condition::NewFinding
+            | Condition::NoData
+            | Condition::DeviceOffline
+            | Condition::LowBattery
+            | Condition::ClockJump
+            | Condition::Overloaded => Verdict::Unchanged,
         }
     }
 

@@ -48,4 +48,4 @@ mod watch;
 pub use conditions::{Definition, definition, table};
 pub use config::{Config, Extreme, Limits};
 pub use error::Error;
-pub use machine::Machine;
+pub use machine::{Machine, Report, Said};

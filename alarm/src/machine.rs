@@ -22,7 +22,7 @@
 
 use ecg::{
     AlarmEvent, AlarmId, AlarmState, Anchor, Beat, Condition, DeviceId, Gap, Layout, Quality, Rate,
-    RecordId, SampleIndex, Utc,
+    RecordId, SampleIndex, Suppression, Utc,
 };
 
 use crate::judge::Verdict;
@@ -30,6 +30,34 @@ use crate::memory::Memory;
 use crate::pending::{Fact, Moment, Phase};
 use crate::watch::Watch;
 use crate::{Config, Error, Limits, definition};
+
+/// What was judged elsewhere, such as an episode of atrial fibrillation or an empty battery.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What it is about.
+    pub condition: Condition,
+    /// The sample that decided it.
+    pub at: SampleIndex,
+    /// Whether it is so.
+    pub said: Said,
+}
+
+/// Whether a condition is present.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// It is, since `onset`.
+    Present {
+        /// Where it began.
+        onset: SampleIndex,
+        /// Why, in one line with the numbers it rests on.
+        evidence: String,
+    },
+    /// It is over.
+    Absent {
+        /// Why.
+        evidence: String,
+    },
+}
 
 /// The alarms of one device.
 #[derive(Debug, Clone)]
@@ -42,6 +70,8 @@ pub struct Machine {
     record: Option<Watch>,
     /// When something arrived last, in wall-clock time.
     arrival: Option<Utc>,
+    /// What was held back and not fetched yet.
+    suppressed: Vec<Suppression>,
 }
 
 impl Machine {
@@ -59,6 +89,7 @@ impl Machine {
             standing: Vec::new(),
             record: None,
             arrival: None,
+            suppressed: Vec::new(),
         }
     }
 
@@ -156,6 +187,41 @@ impl Machine {
         }
     }
 
+    /// Something was judged elsewhere: by the models, by the device itself, by the wall clock. Of conditions that are judged
+    /// here, and before the first record, nothing comes of it. One that gives way to a greater condition which is announced
+    /// at that moment is not raised.
+    pub fn report(&mut self, report: Report, out: &mut Vec<AlarmEvent>) {
+        let Report {
+            condition,
+            at,
+            said,
+        } = report;
+        if !is_reported(condition) {
+            return;
+        }
+        let open = self.open(condition);
+        match (open, said) {
+            (None, Said::Present { onset, evidence }) => {
+                let mut greater = definition(condition).yields_to.iter();
+                let Some(watch) = &self.record else { return };
+                if greater.any(|&greater| self.announced(greater)) {
+                    return;
+                }
+                let priority = definition(condition).priority;
+                let event = watch.raised(condition, onset, at.max(onset), priority, evidence);
+                self.standing.push(event.clone());
+                out.push(event);
+            }
+            (Some(place), Said::Absent { evidence }) => self.close_at(place, at, evidence, out),
+            (Some(_), Said::Present { .. }) | (None, Said::Absent { .. }) => {}
+        }
+    }
+
+    /// What was held back since this was asked last, in the order in which it was due.
+    pub fn take_suppressed(&mut self) -> Vec<Suppression> {
+        std::mem::take(&mut self.suppressed)
+    }
+
     /// All facts before `until` have been given: judges up to there.
     pub fn decided(&mut self, until: SampleIndex, out: &mut Vec<AlarmEvent>) {
         self.advance((until, Phase::Due), out);
@@ -175,7 +241,7 @@ impl Machine {
         watch.pending.clear();
         self.end_foreign(out);
         for condition in Condition::ALL {
-            if condition != Condition::NoData
+            if !outlives_record(condition)
                 && let Some(place) = self.open(condition)
             {
                 self.close(place, "the record ended".into(), out);
@@ -356,9 +422,14 @@ impl Machine {
 
     /// The condition of an open alarm is over.
     fn close(&mut self, place: usize, why: String, out: &mut Vec<AlarmEvent>) {
+        self.close_at(place, self.position_on(&self.standing[place]), why, out);
+    }
+
+    /// The same, decided at a sample.
+    fn close_at(&mut self, place: usize, at: SampleIndex, why: String, out: &mut Vec<AlarmEvent>) {
         let last = &self.standing[place];
         let latches = definition(last.condition).latching && last.state == AlarmState::Active;
-        let at = self.position_on(last);
+        let at = at.max(last.at);
         let event = AlarmEvent {
             state: if latches {
                 AlarmState::Latched
@@ -405,7 +476,7 @@ impl Machine {
         let Some(watch) = &self.record else { return };
         let id = watch.id.clone();
         while let Some(place) = self.standing.iter().position(|event| {
-            event.record != id && event.condition != Condition::NoData && is_present(event)
+            event.record != id && !outlives_record(event.condition) && is_present(event)
         }) {
             self.close(place, "the record ended".into(), out);
         }
@@ -451,6 +522,34 @@ impl Machine {
             self.standing[place] = event;
         }
     }
+}
+
+/// What is told to the machine, not judged by it.
+fn is_reported(condition: Condition) -> bool {
+    use Condition::{
+        AtrialFibrillation, AvBlock, ClockJump, DeviceOffline, LowBattery, NewFinding, Overloaded,
+        RateTrend, StChange, VentricularBurden, VentricularRun,
+    };
+    matches!(
+        condition,
+        AtrialFibrillation
+            | AvBlock
+            | ClockJump
+            | DeviceOffline
+            | LowBattery
+            | NewFinding
+            | Overloaded
+            | RateTrend
+            | StChange
+            | VentricularBurden
+            | VentricularRun
+    )
+}
+
+/// What is a matter of the device, not of one of its records.
+fn outlives_record(condition: Condition) -> bool {
+    use Condition::{DeviceOffline, LowBattery, NoData};
+    matches!(condition, NoData | DeviceOffline | LowBattery)
 }
 
 fn is_present(event: &AlarmEvent) -> bool {

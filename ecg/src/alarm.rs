@@ -15,50 +15,102 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6e1f_0b5c_93d4_5f0e_9d5a_1903_0e17_40c
 pub enum Condition {
     /// No QRS for 4 s.
     Asystole,
+    /// Ventricular flutter or fibrillation: oscillation without QRS complexes.
+    VentricularFibrillation,
+    /// Five ventricular beats on end and more, over 100 a minute.
+    VentricularTachycardia,
     /// Under 40 beats a minute for 5 beats.
     ExtremeBradycardia,
     /// Over 140 beats a minute for 17 beats.
     ExtremeTachycardia,
     /// An interval without a beat that is long, but shorter than asystole.
     Pause,
+    /// Three or four ventricular beats on end, or more that are slower than a tachycardia.
+    VentricularRun,
     /// The rate is over the patient's high limit.
     HighRate,
     /// The rate is under the patient's low limit.
     LowRate,
+    /// Atrial fibrillation; the alarm begins and ends with the episode.
+    AtrialFibrillation,
+    /// The conduction from atria to ventricles is delayed.
+    AvBlock,
+    /// The ST level is beyond its limit on measured leads.
+    StChange,
+    /// Many ventricular beats in a minute.
+    VentricularBurden,
+    /// The rate drifts away from what it was in the hour before.
+    RateTrend,
+    /// A diagnostic finding that is new for the patient, or worse than usual.
+    NewFinding,
     /// The device reports an electrode or the sensor off.
     LeadsOff,
     /// No signal is good enough to find beats in.
     UnusableSignal,
     /// Nothing arrives from the device.
     NoData,
+    /// The device said that it goes away, or the broker says so for it (last will).
+    DeviceOffline,
+    /// The battery of the device is almost empty.
+    LowBattery,
+    /// The clock of the device jumped or cannot be believed.
+    ClockJump,
+    /// The analysis cannot keep up: windows of this device are left out.
+    Overloaded,
 }
 
 impl Condition {
     /// Every condition, most severe first.
-    pub const ALL: [Condition; 9] = [
+    pub const ALL: [Condition; 22] = [
         Self::Asystole,
+        Self::VentricularFibrillation,
+        Self::VentricularTachycardia,
         Self::ExtremeBradycardia,
         Self::ExtremeTachycardia,
         Self::Pause,
+        Self::VentricularRun,
         Self::HighRate,
         Self::LowRate,
+        Self::AtrialFibrillation,
+        Self::AvBlock,
+        Self::StChange,
+        Self::VentricularBurden,
+        Self::RateTrend,
+        Self::NewFinding,
         Self::LeadsOff,
         Self::UnusableSignal,
         Self::NoData,
+        Self::DeviceOffline,
+        Self::LowBattery,
+        Self::ClockJump,
+        Self::Overloaded,
     ];
 
     /// The word for it in rows, labels, JSON and configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Asystole => "asystole",
+            Self::VentricularFibrillation => "ventricular_fibrillation",
+            Self::VentricularTachycardia => "ventricular_tachycardia",
             Self::ExtremeBradycardia => "extreme_bradycardia",
             Self::ExtremeTachycardia => "extreme_tachycardia",
             Self::Pause => "pause",
+            Self::VentricularRun => "ventricular_run",
             Self::HighRate => "high_rate",
             Self::LowRate => "low_rate",
+            Self::AtrialFibrillation => "atrial_fibrillation",
+            Self::AvBlock => "av_block",
+            Self::StChange => "st_change",
+            Self::VentricularBurden => "ventricular_burden",
+            Self::RateTrend => "rate_trend",
+            Self::NewFinding => "new_finding",
             Self::LeadsOff => "leads_off",
             Self::UnusableSignal => "unusable_signal",
             Self::NoData => "no_data",
+            Self::DeviceOffline => "device_offline",
+            Self::LowBattery => "low_battery",
+            Self::ClockJump => "clock_jump",
+            Self::Overloaded => "overloaded",
         }
     }
 }
@@ -259,6 +311,29 @@ impl AlarmEvent {
     pub fn id(&self) -> Uuid {
         Uuid::new_v5(&self.alarm.0, self.state.name().as_bytes())
     }
+}
+
+/// An alarm that was not raised although its rule was met, and why: kept, so that what was held back can be judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suppression {
+    /// The alarm that it would have been.
+    pub alarm: AlarmId,
+    /// The record.
+    pub record: RecordId,
+    /// What seemed to be wrong.
+    pub condition: Condition,
+    /// How urgent it would have been.
+    pub priority: Priority,
+    /// Where the condition seemed to begin.
+    pub onset: SampleIndex,
+    /// The sample at which the alarm was due.
+    pub at: SampleIndex,
+    /// Estimated UTC of `at`.
+    pub utc: Utc,
+    /// What spoke for it: `"no QRS for 4.0 s, rate before 72/min"`.
+    pub evidence: String,
+    /// What spoke against it: `"5 pulses on PPG at 71/min"`.
+    pub reason: String,
 }
 
 #[cfg(test)]

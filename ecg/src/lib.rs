@@ -29,7 +29,7 @@ pub mod simulate;
 mod time;
 mod window;
 
-pub use alarm::{AlarmEvent, AlarmId, AlarmKind, AlarmState, Condition, Priority};
+pub use alarm::{AlarmEvent, AlarmId, AlarmKind, AlarmState, Condition, Priority, Suppression};
 pub use block::{Block, Gap, Layout, SignalBlock, SignalSpec};
 pub use device::{BootId, DeviceId, RecordId};
 pub use error::Error;
