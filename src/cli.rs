@@ -207,6 +207,8 @@ enum EvaluateCommand {
     Beats(BeatsArgs),
     /// P, QRS and T against one annotation file per lead, as in LUDB
     Delineate(DelineateArgs),
+    /// Alarms against those of Challenge 2015, true and false
+    Alarms(AlarmsArgs),
     /// Ventricular tachycardia and fibrillation against .atr files, or alarms as of Challenge 2015
     Ventricular(VentricularArgs),
     /// Twelve leads from fewer, against recordings of all twelve
@@ -283,6 +285,20 @@ struct DelineateArgs {
     json: bool,
     /// Weights in place of the built-in ones, such as those of a cross-validation
     #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct AlarmsArgs {
+    /// A folder of WFDB records that end with an alarm, with ALARMS.csv
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Weights of VT and VF in place of those that ship: a file, or a folder with RECORD.bin for each record
+    #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
@@ -404,6 +420,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(EvaluateCommand::Qrs(args)) => evaluate::qrs(&args),
         Command::Evaluate(EvaluateCommand::Beats(args)) => evaluate::beats(&args),
         Command::Evaluate(EvaluateCommand::Delineate(args)) => evaluate::delineate(&args),
+        Command::Evaluate(EvaluateCommand::Alarms(args)) => evaluate::alarms(&args),
         Command::Evaluate(EvaluateCommand::Ventricular(args)) => evaluate::ventricular(&args),
         Command::Evaluate(EvaluateCommand::Reconstruct(args)) => evaluate::reconstruct(&args),
         Command::Evaluate(EvaluateCommand::Classify(args)) => evaluate::classify(&args),

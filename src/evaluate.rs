@@ -1,5 +1,6 @@
 //! Scores against reference annotations by the field's own rules.
 
+pub mod alarms;
 pub mod beats;
 pub mod classify;
 pub mod delineate;

@@ -25,7 +25,7 @@
 use std::collections::BTreeMap;
 
 use alarm::Machine;
-use dsp::{Chain, Output, Trace};
+use dsp::{Chain, Models, Output, Trace};
 use ecg::{
     AlarmEvent, AlarmId, AlarmState, Anchor, Beat, Block, BootId, Gap, Layout, Lead, LeadOrigin,
     Measurement, Pulse, Quality, Rate, RecordId, SampleCount, SampleIndex, SampleRate, SignalKind,
@@ -93,6 +93,7 @@ pub enum Live {
 /// The monitor of one device.
 pub struct Monitor {
     config: dsp::Config,
+    models: Models,
     machine: Machine,
     open: Option<OpenRecord>,
     outputs: Vec<Output>,
@@ -125,8 +126,14 @@ struct OpenRecord {
 impl Monitor {
     /// A monitor for the device of `machine`, with no record yet.
     pub fn new(config: dsp::Config, machine: Machine) -> Self {
+        Self::with_models(config, Models::default(), machine)
+    }
+
+    /// The same, with other models of the signal chain than those that ship.
+    pub fn with_models(config: dsp::Config, models: Models, machine: Machine) -> Self {
         Self {
             config,
+            models,
             machine,
             open: None,
             outputs: Vec::new(),
@@ -197,7 +204,7 @@ impl Monitor {
         resume: Option<&Resume>,
         effects: &mut Effects,
     ) -> Result<(), dsp::Error> {
-        let chain = Chain::new(layout, &self.config)?;
+        let chain = Chain::with_models(layout, &self.config, &self.models)?;
         let rate = layout.base_rate();
         let resume = resume.filter(|resume| resume.record == id);
         let resume_at = resume.map_or(at, |resume| resume.durable_until);
@@ -342,6 +349,7 @@ impl Monitor {
                     }
                 }
                 Output::Pulse(pulse) => {
+                    self.machine.pulse(&pulse);
                     if pulse.onset >= open.resume_at {
                         open.add_pulse(pulse, effects);
                     }
@@ -376,7 +384,8 @@ impl Monitor {
                     self.machine.decided(position, events);
                     open.decided = position;
                 }
-                Output::Ventricular(_) | Output::Settled(_) => {}
+                Output::Ventricular(second) => self.machine.ventricular(&second),
+                Output::Settled(_) => {}
             }
             open.hand_on(false, effects);
         }
@@ -385,6 +394,8 @@ impl Monitor {
 
     /// Moves new alarm events into the batch and notes which strips they want.
     fn take_events(&mut self, effects: &mut Effects) {
+        let held_back = self.machine.take_suppressed();
+        effects.batch.suppressions.extend(held_back);
         for event in self.events.drain(..) {
             if let Some(open) = &mut self.open
                 && event.state == AlarmState::Active

@@ -57,7 +57,7 @@ pub struct Record {
 pub struct Signal {
     /// The name in the file.
     pub name: String,
-    /// What it is, `None` where the name says neither an ECG lead nor a PPG.
+    /// What it is, `None` where the name says neither an ECG lead nor a pulse.
     pub kind: Option<SignalKind>,
     /// Samples per frame.
     pub per_frame: u64,
@@ -259,7 +259,7 @@ mod tests {
             ("MCL1", ecg(Lead::Unstated)),
             ("PLETH", Some(SignalKind::Ppg(Wavelength::Unstated))),
             ("PPG-red", Some(SignalKind::Ppg(Wavelength::Red))),
-            ("ABP", None),
+            ("ABP", Some(SignalKind::Abp)),
             ("Leading", None),
             ("EEG Fpz-Cz", None),
             ("\u{e9}\u{e9}", None),

@@ -132,7 +132,7 @@ impl Simulated {
             .map(|spec| SignalBlock {
                 samples: match spec.kind {
                     SignalKind::Ecg(lead) => segment.lead(lead).unwrap_or_default().to_vec(),
-                    SignalKind::Ppg(_) => segment.ppg.clone(),
+                    SignalKind::Ppg(_) | SignalKind::Abp => segment.ppg.clone(),
                 },
                 lead_off: segment.lead_off(spec.kind),
             })

@@ -23,6 +23,10 @@ pub struct Config {
     /// How long without a QRS is a pause: 1 s up to, but not including, the asystole.
     #[serde(with = "humantime_serde")]
     pub pause: Duration,
+    /// From which probability on it is ventricular tachycardia: 0.1 to 0.9.
+    pub ventricular_tachycardia: f32,
+    /// From which probability on it is ventricular flutter or fibrillation: 0.1 to 0.9.
+    pub ventricular_fibrillation: f32,
     /// How slow, for how many beats, is an extreme bradycardia.
     pub extreme_bradycardia: Extreme,
     /// How fast, for how many beats, is an extreme tachycardia.
@@ -127,13 +131,15 @@ impl Default for Config {
         Self {
             asystole: Duration::from_secs(4),
             pause: Duration::from_secs(3),
+            ventricular_tachycardia: 0.5,
+            ventricular_fibrillation: 0.5,
             extreme_bradycardia: Extreme {
-                bpm: 40.0,
+                bpm: 43.0,
                 beats: 5,
             },
             extreme_tachycardia: Extreme {
                 bpm: 140.0,
-                beats: 17,
+                beats: 13,
             },
             limits: Limits::default(),
             rate_delay: Duration::from_secs(5),
@@ -166,6 +172,10 @@ impl Config {
         seconds("unusable_signal", self.unusable_signal, 1.0, 15.0)?;
         seconds("no_data", self.no_data, 1.0, 3600.0)?;
         within("hysteresis_bpm", self.hysteresis_bpm, 0.0, 20.0)?;
+
+        let [vt, vf] = [self.ventricular_tachycardia, self.ventricular_fibrillation];
+        within("ventricular_tachycardia", vt, 0.1, 0.9)?;
+        within("ventricular_fibrillation", vf, 0.1, 0.9)?;
 
         let slow = self.extreme_bradycardia;
         within("extreme_bradycardia.bpm", slow.bpm, 20.0, 60.0)?;

@@ -3,11 +3,13 @@
 //! A verdict depends on the [`Memory`], the sample, and on whether the alarm stands already (for
 //! hysteresis); never on when it was asked last.
 
-use ecg::{Condition, Priority, SampleCount, SampleIndex};
+use ecg::{Condition, Priority, RateSource, SampleCount, SampleIndex};
 
 use crate::config::{Config, Extreme, Limits};
 use crate::definition;
-use crate::memory::{Break, Memory, Together};
+use crate::memory::{Break, HELD_BACK_SECONDS, Memory, Together};
+use crate::pulse::{ARREST_RR_SECONDS, ARREST_SECONDS, Pulse, median_deviation};
+use crate::suspicion::{Kind, QUIET_SECONDS, STRETCH_SECONDS};
 
 /// What is to be said of a condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,12 @@ pub(crate) enum Verdict {
         onset: SampleIndex,
         priority: Priority,
         evidence: String,
+    },
+    /// It seems to be present since `onset`, but for a `reason` it is not to be raised.
+    HeldBack {
+        onset: SampleIndex,
+        evidence: String,
+        reason: String,
     },
     /// It is as it was: an open alarm stays, a new one is not raised.
     Unchanged,
@@ -38,17 +46,21 @@ impl Judge<'_> {
     pub(crate) fn verdict(&self, condition: Condition, open: Option<Priority>) -> Verdict {
         let stands = open.is_some();
         match condition {
-            Condition::Asystole => self.asystole(),
+            Condition::Asystole => self.asystole(stands),
+            Condition::VentricularFibrillation => {
+                self.ventricular(condition, Kind::Fibrillation, stands)
+            }
+            Condition::VentricularTachycardia => {
+                self.ventricular(condition, Kind::Tachycardia, stands)
+            }
             Condition::ExtremeBradycardia => self.bradycardia(stands),
             Condition::ExtremeTachycardia => self.tachycardia(stands),
-            Condition::Pause => self.pause(),
+            Condition::Pause => self.pause(stands),
             Condition::HighRate | Condition::LowRate => self.rate(condition, stands),
             Condition::LeadsOff => self.leads_off(open),
             Condition::UnusableSignal => self.unusable_signal(stands),
             // Told, not judged.
-            Condition::VentricularFibrillation
-            | Condition::VentricularTachycardia
-            | Condition::VentricularRun
+            Condition::VentricularRun
             | Condition::AtrialFibrillation
             | Condition::AvBlock
             | Condition::StChange
@@ -63,10 +75,16 @@ impl Judge<'_> {
         }
     }
 
-    fn asystole(&self) -> Verdict {
+    fn asystole(&self, stands: bool) -> Verdict {
+        let condition = Condition::Asystole;
         let start = self.memory.interval_start();
         if !self.running(self.memory.spans.asystole) {
-            return Verdict::Absent(self.what_ended_it());
+            let Some((last, longest)) = self.arrest() else {
+                return Verdict::Absent(self.what_ended_it());
+            };
+            let silent = self.elapsed(last);
+            let evidence = format!("no pulse for {silent:.1} s, longest RR {longest:.1} s");
+            return present(condition, last, evidence);
         }
         let because = match (self.memory.last_beat(), self.memory.because) {
             (Some(_), _) => match self.memory.last_rate {
@@ -79,19 +97,84 @@ impl Judge<'_> {
             (None, Break::Gap) => "since a gap in the record".into(),
             (None, Break::Unusable) => "since the ECG can be judged".into(),
         };
-        let evidence = format!("no QRS for {:.1} s, {because}", self.elapsed(start));
-        present(Condition::Asystole, start, evidence)
+        let evidence = match self.elapsed(start) {
+            seconds if seconds <= HELD_BACK_SECONDS => {
+                format!("no QRS for {seconds:.1} s, {because}")
+            }
+            _ => format!("no QRS for more than {HELD_BACK_SECONDS:.0} s"),
+        };
+        self.unless_pulse_goes_on(condition, start, evidence, stands)
     }
 
-    fn pause(&self) -> Verdict {
+    fn pause(&self, stands: bool) -> Verdict {
         match self.memory.last_beat() {
-            Some(beat) if self.running(self.memory.spans.pause) => present(
-                Condition::Pause,
-                beat,
-                format!("no QRS for {:.1} s", self.elapsed(beat)),
-            ),
+            Some(beat) if self.running(self.memory.spans.pause) => {
+                let evidence = format!("no QRS for {:.1} s", self.elapsed(beat));
+                self.unless_pulse_goes_on(Condition::Pause, beat, evidence, stands)
+            }
             _ => Verdict::Absent(self.what_ended_it()),
         }
+    }
+
+    /// Present, unless the pulse shows that only the ECG fell silent.
+    fn unless_pulse_goes_on(
+        &self,
+        condition: Condition,
+        onset: SampleIndex,
+        evidence: String,
+        stands: bool,
+    ) -> Verdict {
+        match self.memory.pulse_goes_on(onset, self.at) {
+            Some(reason) if !stands => Verdict::HeldBack {
+                onset,
+                evidence,
+                reason,
+            },
+            _ => {
+                let longest = self.memory.rate.count(HELD_BACK_SECONDS);
+                present(condition, onset.max(self.at.before(longest)), evidence)
+            }
+        }
+    }
+
+    /// A heart that moves no blood though waves are found, where the ECG can be judged.
+    fn arrest(&self) -> Option<(SampleIndex, f64)> {
+        let judged = self.memory.has_ecg && self.memory.gap_until.is_none();
+        judged.then(|| self.memory.arrest(self.at)).flatten()
+    }
+
+    fn ventricular(&self, condition: Condition, kind: Kind, stands: bool) -> Verdict {
+        let limit = self.memory.ventricular_limit(kind);
+        let suspicion = self.memory.suspicion(kind);
+        let (alone, pulse) = (suspicion.alone, suspicion.pulse);
+        let evidence = format!("probability {:.2}, {pulse}", suspicion.with_pulse);
+        if stands {
+            if self.memory.is_over(kind, self.at)[1] {
+                let (half, seconds) = (0.5 * limit, QUIET_SECONDS);
+                return Verdict::Absent(format!("probability under {half:.2} for {seconds:.0} s"));
+            }
+            Verdict::Unchanged
+        } else if suspicion.with_pulse >= limit {
+            let stretch = self.memory.rate.count(STRETCH_SECONDS);
+            present(condition, self.at.before(stretch), evidence)
+        } else if alone >= limit {
+            Verdict::HeldBack {
+                onset: suspicion.since,
+                evidence: format!("probability {alone:.2} by the ECG alone"),
+                reason: pulse.to_string(),
+            }
+        } else {
+            Verdict::Absent(String::new())
+        }
+    }
+
+    /// The rate of a pulse that is steady, where `contradicts` what the ECG says.
+    fn steady_pulse(&self, contradicts: impl Fn(f64) -> bool) -> Option<String> {
+        let pulse = self.memory.pulse(self.at);
+        let Pulse::Steady(bpm) = pulse else {
+            return None;
+        };
+        contradicts(bpm).then(|| pulse.to_string())
     }
 
     /// Whether the interval without a beat that is running has lasted for `span`.
@@ -119,30 +202,47 @@ impl Judge<'_> {
         let Some((onset, mean)) = self.mean_rate(beats) else {
             return Verdict::Absent(self.what_ended_it());
         };
+        let pulse = self.memory.pulse_rate(usize::from(beats), self.at);
         if stands {
-            return if mean >= f64::from(bpm + self.config.hysteresis_bpm) {
+            let enough = f64::from(bpm + self.config.hysteresis_bpm);
+            return if mean >= enough && pulse.is_none_or(|pulse| pulse >= enough) {
                 Verdict::Absent(format!("{beats} beats at {mean:.0}/min"))
             } else {
                 Verdict::Unchanged
             };
         }
-        let slow = 60.0 / f64::from(bpm);
-        let (mut each, mut longest) = (true, 0.0_f64);
-        if let Some(of) = self.memory.last_beats(beats) {
-            for (earlier, later) in of.clone().zip(of.skip(1)) {
-                let rr = self.memory.seconds(earlier, later);
-                each &= rr > slow;
-                longest = longest.max(rr);
-            }
-        }
-        if each {
-            present(
-                condition,
-                onset,
-                format!("{beats} beats at {mean:.0}/min, longest RR {longest:.1} s"),
-            )
+        let limit = f64::from(bpm);
+        let of = self.memory.last_beats(beats).into_iter().flatten();
+        let intervals = of.clone().zip(of.skip(1));
+        let intervals = intervals.map(|(earlier, later)| self.memory.seconds(earlier, later));
+        let intervals: Vec<f64> = intervals.collect();
+        let longest = intervals.iter().copied().fold(0.0, f64::max);
+        // One pause among beats of any rate is none.
+        let (median, _) = median_deviation(&intervals).unwrap_or_default();
+        let slow = if mean < limit && median > 60.0 / limit {
+            let evidence = format!("{beats} beats at {mean:.0}/min, longest RR {longest:.1} s");
+            Some((onset, evidence))
         } else {
-            Verdict::Absent(String::new())
+            // Waves that were taken for beats leave the pulse as it is.
+            let pulse = pulse.filter(|pulse| *pulse < limit && longest > 60.0 / limit);
+            pulse.map(|pulse| {
+                let evidence =
+                    format!("{beats} pulses at {pulse:.0}/min, longest RR {longest:.1} s");
+                let seconds = 60.0 / pulse * f64::from(beats - 1);
+                let onset = self.at.before(self.memory.rate.count(seconds));
+                (onset, evidence)
+            })
+        };
+        let Some((onset, evidence)) = slow else {
+            return Verdict::Absent(String::new());
+        };
+        match self.steady_pulse(|pulse| pulse > 1.2 * limit) {
+            Some(reason) => Verdict::HeldBack {
+                onset,
+                evidence,
+                reason,
+            },
+            None => present(condition, onset, evidence),
         }
     }
 
@@ -152,8 +252,16 @@ impl Judge<'_> {
             return Verdict::Absent(self.what_ended_it());
         };
         let evidence = format!("{beats} beats at {mean:.0}/min");
-        if mean > f64::from(bpm) {
-            present(Condition::ExtremeTachycardia, onset, evidence)
+        let limit = f64::from(bpm);
+        if mean > limit {
+            match self.steady_pulse(|pulse| pulse < 0.75 * limit) {
+                Some(reason) if !stands => Verdict::HeldBack {
+                    onset,
+                    evidence,
+                    reason,
+                },
+                _ => present(Condition::ExtremeTachycardia, onset, evidence),
+            }
         } else if stands && mean > f64::from(bpm - self.config.hysteresis_bpm) {
             Verdict::Unchanged
         } else {
@@ -179,11 +287,12 @@ impl Judge<'_> {
             return Verdict::Absent(format!("no rate for {:.0} s", self.elapsed(last.at)));
         }
         let is_high = condition == Condition::HighRate;
+        let hysteresis = self.config.hysteresis_bpm;
         if stands {
             let inside = if is_high {
-                last.bpm <= high - self.config.hysteresis_bpm
+                last.bpm <= high - hysteresis
             } else {
-                last.bpm >= low + self.config.hysteresis_bpm
+                last.bpm >= low + hysteresis
             };
             return if inside {
                 Verdict::Absent(format!("rate {:.0}/min", last.bpm))
@@ -199,16 +308,29 @@ impl Judge<'_> {
                 } else {
                     ("under", low)
                 };
-                present(
-                    condition,
-                    self.at.before(delay),
-                    format!(
-                        "rate {:.0}/min, {word} the limit of {limit:.0}/min for {:.0} s ({})",
-                        last.bpm,
-                        memory.rate.seconds(delay),
-                        last.source.name().to_uppercase(),
-                    ),
-                )
+                let onset = self.at.before(delay);
+                let evidence = format!(
+                    "rate {:.0}/min, {word} the limit of {limit:.0}/min for {:.0} s ({})",
+                    last.bpm,
+                    memory.rate.seconds(delay),
+                    last.source.name().to_uppercase(),
+                );
+                let inside = |pulse: f64| {
+                    last.source == RateSource::Ecg
+                        && if is_high {
+                            pulse < f64::from(high - hysteresis)
+                        } else {
+                            pulse > f64::from(low + hysteresis)
+                        }
+                };
+                match self.steady_pulse(inside) {
+                    Some(reason) => Verdict::HeldBack {
+                        onset,
+                        evidence,
+                        reason,
+                    },
+                    None => present(condition, onset, evidence),
+                }
             }
             _ => Verdict::Absent(String::new()),
         }
@@ -324,8 +446,17 @@ impl Judge<'_> {
             self.beyond_limit(condition)
                 .map(|since| since.after(memory.spans.rate_delay))
         });
+        let count = |seconds| memory.rate.count(seconds);
+        let arrest = memory.pulses.back().map(|last| {
+            let beat = memory.last_beat().unwrap_or_default();
+            [
+                last.after(count(ARREST_SECONDS)),
+                beat.after(count(ARREST_RR_SECONDS)),
+            ]
+        });
         intervals
             .into_iter()
+            .chain(arrest)
             .flatten()
             .chain(rates.into_iter().flatten())
             .chain(memory.rate_expires())

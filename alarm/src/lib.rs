@@ -1,7 +1,8 @@
 //! When to alarm: a pure state machine and the table of conditions.
 //!
-//! A [`Machine`] watches one device. It is told facts (beats, rates, quality, gaps) and how far the
-//! facts are complete, and answers with [`AlarmEvent`](ecg::AlarmEvent)s. [`table`] says what it
+//! A [`Machine`] watches one device. It is told facts (beats, pulses, rates, quality, ventricular seconds, gaps) and how
+//! far they are complete, and answers with [`AlarmEvent`](ecg::AlarmEvent)s. What the pulse speaks against is held back,
+//! as a [`Suppression`](ecg::Suppression) with its reason. Slower conditions are told to it ([`Report`]). [`table`] says what it
 //! knows how to alarm on, [`Config`] with which numbers, [`Limits`] what is asked for one patient.
 //!
 //! Three rules hold everywhere:
@@ -43,6 +44,8 @@ mod judge;
 mod machine;
 mod memory;
 mod pending;
+mod pulse;
+mod suspicion;
 mod watch;
 
 pub use conditions::{Definition, definition, table};

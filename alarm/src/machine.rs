@@ -5,8 +5,8 @@
 //! (for an asystole the last beat + 4 s), so the events depend on the facts alone, not on how
 //! often or in which portions they were given.
 //!
-//! Contract of [`Machine::decided`]`(d)`: every beat, rate and gap that begins before `d`, and every
-//! quality that ends at or before `d`, has been given. Beats and rates given later than that are
+//! Contract of [`Machine::decided`]`(d)`: every beat, pulse, rate and gap that begins before `d`, and every
+//! quality and ventricular second that ends at or before `d`, has been given. Beats and rates given later than that are
 //! ignored; gaps and qualities count from the first undecided sample.
 //!
 //! The second still running has no quality yet. It is taken as usable, so an asystole is raised
@@ -21,8 +21,8 @@
 //! than the alarms that stand.
 
 use ecg::{
-    AlarmEvent, AlarmId, AlarmState, Anchor, Beat, Condition, DeviceId, Gap, Layout, Quality, Rate,
-    RecordId, SampleIndex, Suppression, Utc,
+    AlarmEvent, AlarmId, AlarmState, Anchor, Beat, Condition, DeviceId, Gap, Layout, Pulse,
+    Quality, Rate, RecordId, SampleIndex, Suppression, Utc, Ventricular,
 };
 
 use crate::judge::Verdict;
@@ -59,6 +59,13 @@ pub enum Said {
     },
 }
 
+/// What was held back last of a condition, and whether it still is.
+#[derive(Debug, Clone, Copy, Default)]
+struct HeldBack {
+    alarm: Option<AlarmId>,
+    goes_on: bool,
+}
+
 /// The alarms of one device.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -72,6 +79,8 @@ pub struct Machine {
     arrival: Option<Utc>,
     /// What was held back and not fetched yet.
     suppressed: Vec<Suppression>,
+    /// What was held back last, by condition.
+    held_back: [HeldBack; Condition::ALL.len()],
 }
 
 impl Machine {
@@ -90,6 +99,7 @@ impl Machine {
             record: None,
             arrival: None,
             suppressed: Vec::new(),
+            held_back: Default::default(),
         }
     }
 
@@ -162,6 +172,16 @@ impl Machine {
     /// A beat was found in the ECG.
     pub fn beat(&mut self, beat: &Beat) {
         self.give((beat.r_peak, Phase::Beat), Fact::Beat);
+    }
+
+    /// A pulse was found in the PPG or the arterial pressure.
+    pub fn pulse(&mut self, pulse: &Pulse) {
+        self.give((pulse.onset, Phase::Beat), Fact::Pulse);
+    }
+
+    /// How likely ventricular tachycardia and fibrillation are as of a second.
+    pub fn ventricular(&mut self, second: &Ventricular) {
+        self.give((second.end, Phase::Ventricular), Fact::Ventricular(*second));
     }
 
     /// The rate is known anew.
@@ -382,6 +402,9 @@ impl Machine {
                     .judge(&self.config, self.limits)
                     .verdict(condition, open.map(|place| self.standing[place].priority)),
             };
+            if !matches!(verdict, Verdict::HeldBack { .. }) {
+                self.held_back[condition as usize].goes_on = false;
+            }
             match (open, verdict) {
                 (Some(place), Verdict::Absent(why)) => self.close(place, why, out),
                 (Some(place), Verdict::Present { priority, .. })
@@ -402,9 +425,51 @@ impl Machine {
                     self.standing.push(event.clone());
                     out.push(event);
                 }
-                (_, Verdict::Unchanged) | (None, Verdict::Absent(_)) => {}
+                (
+                    None,
+                    Verdict::HeldBack {
+                        onset,
+                        evidence,
+                        reason,
+                    },
+                ) => self.hold_back(condition, onset, evidence, reason),
+                // What was raised with good reason stands until it is over.
+                (Some(_), Verdict::HeldBack { .. })
+                | (_, Verdict::Unchanged)
+                | (None, Verdict::Absent(_)) => {}
             }
         }
+    }
+
+    /// Notes once that an alarm was not raised, and why.
+    fn hold_back(
+        &mut self,
+        condition: Condition,
+        onset: SampleIndex,
+        evidence: String,
+        reason: String,
+    ) {
+        let Some(watch) = &self.record else { return };
+        let alarm = AlarmId::new(&watch.id, condition, onset);
+        let held_back = &mut self.held_back[condition as usize];
+        let is_known = held_back.goes_on || held_back.alarm == Some(alarm);
+        held_back.goes_on = true;
+        if is_known {
+            return;
+        }
+        held_back.alarm = Some(alarm);
+        let at = watch.cursor.0;
+        self.suppressed.push(Suppression {
+            alarm,
+            record: watch.id.clone(),
+            condition,
+            priority: definition(condition).priority,
+            onset,
+            at,
+            utc: watch.anchor.utc(at),
+            evidence,
+            reason,
+        });
     }
 
     /// Where the alarm of `condition` is among those that stand, if the condition is present.

@@ -17,6 +17,15 @@ use ecg::{Layout, Quality, QualityReason, Rate, RateSource, SampleCount, SampleI
 use ecg::{SignalKind, SignalKind::Ecg};
 
 use crate::config::{Config, MEMORY_SECONDS, RATE_STALE_SECONDS};
+use crate::pulse::SECONDS as PULSE_SECONDS;
+use crate::suspicion::{Kind, Suspicion};
+
+/// An alarm that has been held back for longer than this, and is raised after all, began so long before: what it was before
+/// may be forgotten.
+pub(crate) const HELD_BACK_SECONDS: f64 = 14.0;
+
+/// Pulses are kept for so long; what is asked of them reaches back no further.
+pub(crate) const PULSES_SECONDS: f64 = 14.0;
 
 /// The durations of [`Config`] in samples of the record.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +61,8 @@ pub(crate) struct Signal {
     off_since: Option<SampleIndex>,
     /// Where the run of seconds began none of which could be judged.
     unjudged_since: Option<SampleIndex>,
+    /// Of a signal with a pulse, the last seconds: whether each could be used, and whether it was flat.
+    heard: VecDeque<(bool, bool)>,
 }
 
 impl Signal {
@@ -71,6 +82,16 @@ impl Signal {
         let run = |holds: bool, since: Option<SampleIndex>| {
             holds.then(|| since.filter(|_| follows).unwrap_or(quality.start))
         };
+        if self.kind.lead().is_none() {
+            if !follows {
+                self.heard.clear();
+            }
+            if self.heard.len() >= PULSE_SECONDS {
+                self.heard.pop_front();
+            }
+            let flat = quality.reason == QualityReason::Flat;
+            self.heard.push_back((quality.usable(), flat));
+        }
         self.off_since = run(quality.reason == QualityReason::LeadOff, self.off_since);
         self.unjudged_since = run(!self.judged(&quality), self.unjudged_since);
         self.latest = Some(quality);
@@ -80,6 +101,13 @@ impl Signal {
         self.latest = None;
         self.off_since = None;
         self.unjudged_since = None;
+        self.heard.clear();
+    }
+
+    /// The share of the last seconds that could be used; with `flat`, those without any change count as well.
+    pub(crate) fn share(&self, flat: bool) -> f64 {
+        let counts = |(usable, still): &&(bool, bool)| *usable || flat && *still;
+        self.heard.iter().filter(counts).count() as f64 / PULSE_SECONDS as f64
     }
 }
 
@@ -123,6 +151,10 @@ pub(crate) struct Memory {
     rates: VecDeque<Rate>,
     /// The last rate that counted, in whichever stretch.
     pub(crate) last_rate: Option<Rate>,
+    /// The pulses of the last seconds.
+    pub(crate) pulses: VecDeque<SampleIndex>,
+    /// Of ventricular tachycardia and of fibrillation, each with the probability that it takes.
+    suspicions: [(f32, Suspicion); 2],
 }
 
 impl Memory {
@@ -143,6 +175,7 @@ impl Memory {
                     latest: None,
                     off_since: None,
                     unjudged_since: None,
+                    heard: VecDeque::new(),
                 })
                 .collect(),
             since: at,
@@ -153,6 +186,12 @@ impl Memory {
             ecg_lost: !layout.has_ecg(),
             rates: VecDeque::new(),
             last_rate: None,
+            pulses: VecDeque::new(),
+            suspicions: [
+                config.ventricular_tachycardia,
+                config.ventricular_fibrillation,
+            ]
+            .map(|limit| (limit, Suspicion::default())),
         }
     }
 
@@ -188,6 +227,10 @@ impl Memory {
         self.break_off(at, Break::Gap);
         self.rates.clear();
         self.signals.iter_mut().for_each(Signal::forget);
+        self.pulses.clear();
+        for (_, suspicion) in &mut self.suspicions {
+            *suspicion = Suspicion::default();
+        }
         self.ecg_lost = !self.has_ecg;
     }
 
@@ -224,6 +267,31 @@ impl Memory {
         self.last_rate = Some(rate);
     }
 
+    pub(crate) fn add_pulse(&mut self, at: SampleIndex) {
+        if self.gap_until.is_some() {
+            return;
+        }
+        let kept = at.before(self.rate.count(PULSES_SECONDS));
+        while self.pulses.front().is_some_and(|first| *first < kept) {
+            self.pulses.pop_front();
+        }
+        self.pulses.push_back(at);
+    }
+
+    /// What is suspected of a kind.
+    pub(crate) fn suspicion(&self, kind: Kind) -> &Suspicion {
+        &self.suspicions[kind as usize].1
+    }
+
+    pub(crate) fn suspicion_mut(&mut self, kind: Kind) -> &mut Suspicion {
+        &mut self.suspicions[kind as usize].1
+    }
+
+    /// The probability that an alarm of a kind takes.
+    pub(crate) fn ventricular_limit(&self, kind: Kind) -> f32 {
+        self.suspicions[kind as usize].0
+    }
+
     fn break_off(&mut self, at: SampleIndex, because: Break) {
         self.since = at;
         self.because = because;
@@ -238,6 +306,11 @@ impl Memory {
         } else {
             RateSource::Ecg
         }
+    }
+
+    /// The last beats of the stretch, oldest first.
+    pub(crate) fn beats(&self) -> impl Iterator<Item = SampleIndex> + Clone {
+        self.beats.iter().copied()
     }
 
     /// The last beat of the stretch.

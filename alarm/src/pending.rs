@@ -5,18 +5,20 @@
 
 use std::collections::VecDeque;
 
-use ecg::{Quality, Rate, SampleIndex};
+use ecg::{Quality, Rate, SampleIndex, Ventricular};
 
 /// The order within one sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// Judgements of the seconds that end at this sample.
     Quality,
+    /// What the waves of the seconds that end at this sample look like.
+    Ventricular,
     /// Intervals that are full at this sample: all of them lies before it.
     Due,
     /// Gaps that begin or end at this sample.
     Gap,
-    /// Beats at this sample, and the rates they complete.
+    /// Beats and pulses at this sample, and the rates they complete.
     Beat,
 }
 
@@ -27,10 +29,12 @@ pub(crate) type Moment = (SampleIndex, Phase);
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fact {
     Quality(Quality),
+    Ventricular(Ventricular),
     /// A gap begins, to last until the index given.
     GapStart(SampleIndex),
     GapEnd,
     Beat,
+    Pulse,
     Rate(Rate),
 }
 

@@ -64,7 +64,9 @@ impl Watch {
                 }
                 Fact::GapStart(end) => self.memory.gap_start(moment.0, end),
                 Fact::GapEnd => self.memory.gap_end(moment.0),
+                Fact::Ventricular(second) => self.memory.ventricular(&second),
                 Fact::Beat => self.memory.beat(moment.0),
+                Fact::Pulse => self.memory.add_pulse(moment.0),
                 Fact::Rate(rate) => self.memory.rate(rate),
             }
         }

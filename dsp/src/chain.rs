@@ -63,7 +63,7 @@ pub enum Output {
     /// How usable a second of a signal was.
     Quality(Quality),
     /// Everything about positions before this one has been said: each beat, pulse, rate, and each
-    /// quality that ends by here. Nothing said so far is about a later position, traces and windows
+    /// quality and ventricular second that ends by here. Nothing said so far is about a later position, traces and windows
     /// aside. Late facts take longer, and classes come up to [`Chain::CLASS_LAG_SECONDS`] after it.
     Decided(SampleIndex),
     /// Every late fact ([`Output::late_at`]) about positions before this one has been said as well,
@@ -72,7 +72,7 @@ pub enum Output {
     Settled(SampleIndex),
     /// What was measured of a beat; a late fact.
     Complex(Box<Measurement>),
-    /// How likely ventricular tachycardia and fibrillation are as of a second; a late fact.
+    /// How likely ventricular tachycardia and fibrillation are as of a second.
     Ventricular(Ventricular),
     /// Filtered samples.
     Trace(Trace),
@@ -87,12 +87,12 @@ impl Output {
     pub fn late_at(&self) -> Option<SampleIndex> {
         match self {
             Output::Complex(measurement) => Some(measurement.r_peak),
-            Output::Ventricular(second) => Some(SampleIndex(second.end.0.saturating_sub(1))),
             Output::Beat(_)
             | Output::Class(_)
             | Output::Pulse(_)
             | Output::Rate(_)
             | Output::Quality(_)
+            | Output::Ventricular(_)
             | Output::Decided(_)
             | Output::Settled(_)
             | Output::Trace(_)
@@ -231,7 +231,9 @@ impl Chain {
                     let qrs = Qrs::with_networks(signal.kind, signal.rate, mains, networks)?;
                     Detector::Qrs(Box::new(qrs))
                 }
-                SignalKind::Ppg(_) => Detector::Pulse(Box::new(PulseDetector::new(signal.rate)?)),
+                SignalKind::Ppg(_) | SignalKind::Abp => {
+                    Detector::Pulse(Box::new(PulseDetector::new(signal.rate)?))
+                }
             };
             paths.push(Path {
                 rate: signal.rate,
@@ -508,6 +510,15 @@ impl Chain {
                 hold(held, at, 2, pulse, rate.push(at));
             }
         });
+        // After the qualities of the same second.
+        let rank = 4 + self.paths.len();
+        self.ventricles.take(until, |second| {
+            held.push(Held {
+                at: SampleIndex(second.end.0 - 1),
+                rank,
+                output: Output::Ventricular(second),
+            });
+        });
         self.held.sort_by_key(|held| (held.at, held.rank));
         let due = self.held.partition_point(|held| held.at < until);
         out.extend(self.held.drain(..due).map(|held| held.output));
@@ -525,13 +536,6 @@ impl Chain {
                 at: measurement.r_peak,
                 rank: 0,
                 output: Output::Complex(Box::new(measurement)),
-            });
-        });
-        self.ventricles.take(until, |second| {
-            late.push(Held {
-                at: SampleIndex(second.end.0 - 1),
-                rank: 1,
-                output: Output::Ventricular(second),
             });
         });
         self.late.sort_by_key(|held| (held.at, held.rank));

@@ -158,7 +158,7 @@ impl QualityMeter {
         let hz = rate.hz();
         let corner = match signal {
             SignalKind::Ecg(_) => 38.0,
-            SignalKind::Ppg(_) => 9.0,
+            SignalKind::Ppg(_) | SignalKind::Abp => 9.0,
         };
         let stuck = usize::try_from(rate.count(STUCK_SECONDS).0).unwrap_or(usize::MAX);
         let mut meter = Self {
@@ -336,8 +336,8 @@ impl QualityMeter {
         let n = tally.n.max(1) as f64;
         let mean = (tally.sums.iter().sum::<f64>() / n) as f32;
         let noise = self.features.noise_mv;
-        let ppg = matches!(self.signal, SignalKind::Ppg(_));
-        let (flat, limit) = if ppg {
+        let pulse = self.signal.lead().is_none();
+        let (flat, limit) = if pulse {
             (FLAT_PART * mean.abs(), 0.25 * range)
         } else {
             (FLAT_MV, LIMIT_MV)
@@ -345,13 +345,13 @@ impl QualityMeter {
         if range <= flat {
             return (0.0, QualityReason::Flat);
         }
-        let stuck = if ppg { 3 * self.stuck } else { self.stuck };
+        let stuck = if pulse { 3 * self.stuck } else { self.stuck };
         let at_limit = (limits.high_run >= stuck && limits.high - mean > limit)
             || (limits.low_run >= stuck && mean - limits.low > limit);
         if at_limit {
             return (0.0, QualityReason::Saturated);
         }
-        let score = if ppg {
+        let score = if pulse {
             half_at(noise / (PPG_NOISE_PART * range), 2)
         } else {
             self.features.score()

@@ -2,7 +2,7 @@
 //!
 //! Takes up to [`MAX_LEADS`] ECG leads at the window rate, the beats of all leads and the quality of each; yields one
 //! [`Ventricular`] for each whole second of the absolute index that has [`STRETCH_SECONDS`] of its segment before its
-//! end. It is a late fact: it comes [`Chain::SETTLE_SECONDS`](crate::Chain::SETTLE_SECONDS) after the end of its second and
+//! end. It comes [`Chain::LAG_SECONDS`](crate::Chain::LAG_SECONDS) after the end of its second and
 //! **knows nothing of what follows that end**, not even the classes of beats, which look back further than the chain may.
 //!
 //! ```text

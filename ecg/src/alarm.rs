@@ -19,9 +19,9 @@ pub enum Condition {
     VentricularFibrillation,
     /// Five ventricular beats on end and more, over 100 a minute.
     VentricularTachycardia,
-    /// Under 40 beats a minute for 5 beats.
+    /// Under 40 beats a minute, and what a monitor may be off, for 5 beats.
     ExtremeBradycardia,
-    /// Over 140 beats a minute for 17 beats.
+    /// Over 140 beats a minute for 13 beats.
     ExtremeTachycardia,
     /// An interval without a beat that is long, but shorter than asystole.
     Pause,

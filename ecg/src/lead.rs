@@ -177,12 +177,13 @@ pub enum Wavelength {
     Unstated,
 }
 
-/// What a signal is: an ECG lead in mV, or a photoplethysmogram in arbitrary units.
+/// What a signal is: an ECG lead in mV, a photoplethysmogram in arbitrary units, or arterial blood pressure in mmHg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the type's comment says it")]
 pub enum SignalKind {
     Ecg(Lead),
     Ppg(Wavelength),
+    Abp,
 }
 
 impl SignalKind {
@@ -190,12 +191,12 @@ impl SignalKind {
     pub fn lead(self) -> Option<Lead> {
         match self {
             SignalKind::Ecg(lead) => Some(lead),
-            SignalKind::Ppg(_) => None,
+            SignalKind::Ppg(_) | SignalKind::Abp => None,
         }
     }
 
     /// The name on the wire, in rows and on screens: a lead's name, `PPG`, `PPG-green`,
-    /// `PPG-red` or `PPG-infrared`.
+    /// `PPG-red`, `PPG-infrared` or `ABP`.
     pub fn name(self) -> &'static str {
         match self {
             SignalKind::Ecg(lead) => lead.name(),
@@ -203,6 +204,7 @@ impl SignalKind {
             SignalKind::Ppg(Wavelength::Red) => "PPG-red",
             SignalKind::Ppg(Wavelength::Infrared) => "PPG-infrared",
             SignalKind::Ppg(Wavelength::Unstated) => "PPG",
+            SignalKind::Abp => "ABP",
         }
     }
 }
@@ -216,10 +218,13 @@ impl fmt::Display for SignalKind {
 impl FromStr for SignalKind {
     type Err = Error;
 
-    /// Reads the names of [`SignalKind::name`] in any case; WFDB's `PLETH` is `PPG`.
+    /// Reads the names of [`SignalKind::name`] in any case; WFDB's `PLETH` is `PPG`, and `ART` is `ABP`.
     fn from_str(name: &str) -> Result<Self, Error> {
         if name.eq_ignore_ascii_case("PLETH") {
             return Ok(SignalKind::Ppg(Wavelength::Unstated));
+        }
+        if name.eq_ignore_ascii_case("ABP") || name.eq_ignore_ascii_case("ART") {
+            return Ok(SignalKind::Abp);
         }
         [
             Wavelength::Green,
@@ -261,7 +266,7 @@ mod tests {
                 SignalKind::Ecg(lead)
             );
         }
-        for kind in ["PPG", "PPG-green", "PPG-red", "PPG-infrared", "ECG"] {
+        for kind in ["PPG", "PPG-green", "PPG-red", "PPG-infrared", "ABP", "ECG"] {
             assert_eq!(kind.parse::<SignalKind>().unwrap().name(), kind);
         }
         assert_eq!("avr".parse::<Lead>().unwrap(), Lead::AVR);

@@ -11,9 +11,10 @@ use dsp::qrs::Networks;
 use infer::Manifest;
 
 use super::{
-    BeatsArgs, ClassifyArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs, RhythmArgs,
-    VentricularArgs, answer,
+    AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs,
+    RhythmArgs, VentricularArgs, answer,
 };
+use crate::evaluate::alarms;
 use crate::evaluate::beats as classes;
 use crate::evaluate::classify as classification;
 use crate::evaluate::delineate as delineation;
@@ -62,6 +63,18 @@ pub(super) fn delineate(args: &DelineateArgs) -> Result<(), Failure> {
         .map(|path| std::fs::read(path).wrap_err_with(|| path.display().to_string()))
         .transpose()?;
     let report = delineation::run(&args.dir, &config.dsp, weights.as_deref())
+        .map_err(color_eyre::Report::from)?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Scores alarms on every record of a folder.
+pub(super) fn alarms(args: &AlarmsArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let options = ventricles::Options {
+        weights: args.weights.clone(),
+        ..ventricles::Options::default()
+    };
+    let report = alarms::run(&args.dir, &config.dsp, &config.alarm, &options)
         .map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()))
 }

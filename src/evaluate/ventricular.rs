@@ -119,7 +119,7 @@ pub fn run(dir: &Path, config: &dsp::Config, options: &Options) -> Result<Report
 }
 
 /// The alarm of each record, and whether it is true.
-fn parse_alarms(text: &str) -> HashMap<&str, (&str, bool)> {
+pub(super) fn parse_alarms(text: &str) -> HashMap<&str, (&str, bool)> {
     let cells = text.lines().filter_map(|line| {
         let mut cells = line.split(',').map(str::trim);
         let (record, alarm, truth) = (cells.next()?, cells.next()?, cells.next()?);
@@ -189,7 +189,7 @@ fn score(
 }
 
 /// The models for a record.
-fn models(options: &Options, name: &str) -> Result<Models, String> {
+pub(super) fn models(options: &Options, name: &str) -> Result<Models, String> {
     let read = |path: &Path| {
         let own = path.join(format!("{name}.bin"));
         let path = if path.is_dir() { &own } else { path };

@@ -39,7 +39,8 @@ type Shared = State<Arc<Service>>;
         acknowledge,
         strip,
         trends,
-        findings
+        findings,
+        suppressed
     ),
     components(schemas(json::Failure, json::Ready))
 )]
@@ -423,6 +424,26 @@ pub(super) async fn findings(
     let rows = store.findings(&device, since..until, limit).await?;
     Ok(Json(json::Episodes {
         episodes: rows.iter().map(json::Episode::from).collect(),
+    }))
+}
+
+/// Alarms of a device that were not raised although their rule was met, the newest first, and why.
+#[utoipa::path(get, path = "/api/v1/devices/{device}/suppressed", params(("device" = String, Path), FindingQuery),
+    responses((status = 200, body = json::Suppressed), (status = 422, body = json::Failure)))]
+pub(super) async fn suppressed(
+    State(service): Shared,
+    Path(name): Path<String>,
+    asked: Result<Query<FindingQuery>, QueryRejection>,
+) -> Answer<json::Suppressed> {
+    let device = device_id(&name)?;
+    let asked = query(asked)?;
+    let limit = limit(asked.limit)?;
+    let since = instant(asked.since.as_deref())?.unwrap_or(ecg::Utc(i64::MIN));
+    let until = instant(asked.until.as_deref())?.unwrap_or(ecg::Utc(i64::MAX));
+    let store = &service.running()?.store;
+    let rows = store.suppressions(&device, since..until, limit).await?;
+    Ok(Json(json::Suppressed {
+        alarms: rows.iter().map(json::HeldBack::from).collect(),
     }))
 }
 

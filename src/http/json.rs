@@ -530,6 +530,45 @@ impl From<&FindingRow> for Episode {
     }
 }
 
+/// Alarms that were held back.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Suppressed {
+    pub(super) alarms: Vec<HeldBack>,
+}
+
+/// An alarm that was held back.
+#[derive(Serialize, ToSchema)]
+pub(super) struct HeldBack {
+    /// The id that it would have, and has where it was raised after all.
+    pub(super) id: String,
+    pub(super) condition: &'static str,
+    pub(super) priority: &'static str,
+    /// The boot id of the record, in hexadecimal.
+    pub(super) record: String,
+    pub(super) onset_sample: u64,
+    /// Estimated instant at which it was due.
+    pub(super) due: String,
+    /// What spoke for it.
+    pub(super) evidence: String,
+    /// What spoke against it.
+    pub(super) reason: String,
+}
+
+impl From<&ecg::Suppression> for HeldBack {
+    fn from(held: &ecg::Suppression) -> Self {
+        Self {
+            id: held.alarm.to_string(),
+            condition: held.condition.name(),
+            priority: held.priority.name(),
+            record: held.record.boot.to_string(),
+            onset_sample: held.onset.0,
+            due: rfc3339(held.utc),
+            evidence: held.evidence.clone(),
+            reason: held.reason.clone(),
+        }
+    }
+}
+
 /// What is found in a device's signals by now.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Standing {

@@ -103,7 +103,7 @@ impl Player {
         };
         if chosen.is_empty() {
             return Err(refuse(format!(
-                "no ECG or PPG among its signals ({})",
+                "no ECG, PPG or ABP among its signals ({})",
                 names(&record)
             )));
         }
@@ -298,7 +298,7 @@ fn choose_named<S: AsRef<str>>(
 fn playable(signal: &Signal) -> Result<PlayedSignal, String> {
     let kind = signal
         .kind
-        .ok_or_else(|| "neither an ECG lead nor a PPG".to_owned())?;
+        .ok_or_else(|| "neither an ECG lead nor a pulse".to_owned())?;
     let rate = SampleRate::new(signal.hz).map_err(|error| error.to_string())?;
     Ok(PlayedSignal {
         name: signal.name.clone(),
@@ -411,7 +411,13 @@ mod tests {
 
     #[test]
     fn leads_are_chosen_by_name() {
-        let make = || record(250.0, 250, &[("V1", 1), ("MLII", 1), ("II", 1), ("ABP", 1)]);
+        let make = || {
+            record(
+                250.0,
+                250,
+                &[("V1", 1), ("MLII", 1), ("II", 1), ("RESP", 1)],
+            )
+        };
         let names = |leads: &[&str]| {
             let player = Player::new(make(), leads).unwrap();
             let names: Vec<String> = player.signals().iter().map(|s| s.name.clone()).collect();
@@ -425,16 +431,16 @@ mod tests {
             .iter()
             .map(|p| p.name.as_str())
             .collect();
-        assert_eq!(passed, ["II", "ABP"]);
+        assert_eq!(passed, ["II", "RESP"]);
         for (leads, said) in [
-            (&["V6"][..], "no signal \"V6\" among V1, MLII, II, ABP"),
-            (&["ABP"], "neither an ECG lead nor a PPG"),
+            (&["V6"][..], "no signal \"V6\" among V1, MLII, II, RESP"),
+            (&["RESP"], "neither an ECG lead nor a pulse"),
             (&["II", "MLII"], "II is there twice"),
         ] {
             let error = Player::new(make(), leads).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
         let slow = Player::new(record(1.0, 9, &[("II", 1)]), &ALL).unwrap_err();
-        assert!(slow.to_string().contains("no ECG or PPG among"));
+        assert!(slow.to_string().contains("no ECG, PPG or ABP among"));
     }
 }

@@ -68,7 +68,7 @@ impl Collector {
             .enumerate()
             .filter_map(|(k, signal)| match signal.kind {
                 SignalKind::Ecg(lead) => Some((k, lead, VecDeque::with_capacity(ROOM))),
-                SignalKind::Ppg(_) => None,
+                SignalKind::Ppg(_) | SignalKind::Abp => None,
             });
         let leads: Vec<_> = ecg.take(MAX_LEADS).collect();
         if leads.is_empty() {

@@ -193,6 +193,7 @@ impl Persist {
             ("beats", batch.beats.len()),
             ("gaps", batch.gaps.len()),
             ("alarm_events", batch.events.len()),
+            ("suppressions", batch.suppressions.len()),
             ("strips", batch.strips.len()),
             ("trends", batch.trends.len()),
         ] {

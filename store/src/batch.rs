@@ -1,7 +1,8 @@
 //! What is committed together.
 
 use ecg::{
-    AlarmEvent, AlarmId, Anchor, Beat, Gap, Layout, RecordId, SampleIndex, Strip, Trend, Utc,
+    AlarmEvent, AlarmId, Anchor, Beat, Gap, Layout, RecordId, SampleIndex, Strip, Suppression,
+    Trend, Utc,
 };
 
 use crate::{FindingRow, PatientId};
@@ -45,6 +46,7 @@ pub struct AlarmStrip {
 /// | beat | the first, completed by the first class that is given |
 /// | gap | the longest from the same start |
 /// | event | the first of an alarm and state |
+/// | suppression | the first of an alarm |
 /// | strip | the first of an alarm |
 /// | finding | the first of an episode, with the furthest end, whether it ended there, and the highest probability |
 /// | baseline | the first of a patient |
@@ -59,6 +61,8 @@ pub struct Batch {
     pub gaps: Vec<(RecordId, Gap)>,
     /// Steps in the lives of alarms.
     pub events: Vec<AlarmEvent>,
+    /// Alarms that were held back, and why.
+    pub suppressions: Vec<Suppression>,
     /// The signals around alarms.
     pub strips: Vec<AlarmStrip>,
     /// Episodes of findings, each as it is by now.
@@ -81,6 +85,7 @@ impl Batch {
             + self.beats.len()
             + self.gaps.len()
             + self.events.len()
+            + self.suppressions.len()
             + self.strips.len()
             + self.findings.len()
             + self.baselines.len()
@@ -93,6 +98,7 @@ impl Batch {
         self.beats.append(&mut later.beats);
         self.gaps.append(&mut later.gaps);
         self.events.append(&mut later.events);
+        self.suppressions.append(&mut later.suppressions);
         self.strips.append(&mut later.strips);
         self.findings.append(&mut later.findings);
         self.baselines.append(&mut later.baselines);

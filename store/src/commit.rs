@@ -96,6 +96,9 @@ macro_rules! on_conflict {
     (strips) => {
         " ON CONFLICT (alarm) DO NOTHING"
     };
+    (suppressions) => {
+        " ON CONFLICT (alarm) DO NOTHING"
+    };
     (findings) => {
         " ON CONFLICT (device, boot, source, name, onset) DO UPDATE SET
             ended = CASE WHEN excluded.end_index >= findings.end_index

@@ -60,6 +60,7 @@ mod history;
 mod resume;
 mod rows;
 mod strip;
+mod suppressions;
 
 pub use alarms::{AlarmFilter, AlarmRow};
 pub use batch::{AlarmStrip, Batch, RecordUpdate};

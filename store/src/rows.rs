@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use ecg::{AlarmEvent, AlarmState, Beat, Layout, SampleIndex, SampleRate, SignalSpec, Utc};
+use ecg::{
+    AlarmEvent, AlarmState, Beat, Layout, SampleIndex, SampleRate, SignalSpec, Suppression, Utc,
+};
 use uuid::Uuid;
 
 use crate::findings::MAX_BODY;
@@ -20,6 +22,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) gaps: Vec<GapLine<'a>>,
     /// By alarm, then by step.
     pub(crate) events: Vec<EventLine<'a>>,
+    pub(crate) suppressions: Vec<SuppressionLine<'a>>,
     pub(crate) strips: Vec<StripLine<'a>>,
     pub(crate) findings: Vec<FindingLine<'a>>,
     pub(crate) baselines: Vec<BaselineLine<'a>>,
@@ -76,6 +79,19 @@ pub(crate) struct EventLine<'a> {
     pub(crate) utc: i64,
     pub(crate) given_by: Option<&'a str>,
     pub(crate) evidence: &'a str,
+}
+
+pub(crate) struct SuppressionLine<'a> {
+    pub(crate) alarm: Uuid,
+    pub(crate) device: &'a str,
+    pub(crate) boot: i64,
+    pub(crate) condition: &'static str,
+    pub(crate) priority: &'static str,
+    pub(crate) onset: i64,
+    pub(crate) decided_at: i64,
+    pub(crate) utc: i64,
+    pub(crate) evidence: &'a str,
+    pub(crate) reason: &'a str,
 }
 
 pub(crate) struct StripLine<'a> {
@@ -146,6 +162,7 @@ impl<'a> Rows<'a> {
             beats: beats(batch)?,
             gaps: gaps(batch)?,
             events: events(batch)?,
+            suppressions: suppressions(batch)?,
             strips: strips(batch)?,
             findings: findings(batch)?,
             baselines: baselines(batch)?,
@@ -253,6 +270,30 @@ fn gaps(batch: &Batch) -> Result<Vec<GapLine<'_>>, Error> {
             .or_insert(line);
     }
     Ok(gaps.into_values().collect())
+}
+
+fn suppressions(batch: &Batch) -> Result<Vec<SuppressionLine<'_>>, Error> {
+    let mut lines = BTreeMap::new();
+    for held in &batch.suppressions {
+        let line = suppression(held)?;
+        lines.entry(line.alarm).or_insert(line);
+    }
+    Ok(lines.into_values().collect())
+}
+
+fn suppression(held: &Suppression) -> Result<SuppressionLine<'_>, Error> {
+    Ok(SuppressionLine {
+        alarm: held.alarm.0,
+        device: held.record.device.as_str(),
+        boot: i64::from(held.record.boot.0),
+        condition: held.condition.name(),
+        priority: held.priority.name(),
+        onset: index("onset", held.onset)?,
+        decided_at: index("deciding sample", held.at)?,
+        utc: held.utc.0,
+        evidence: text("evidence", &held.evidence)?,
+        reason: text("reason", &held.reason)?,
+    })
 }
 
 fn events(batch: &Batch) -> Result<Vec<EventLine<'_>>, Error> {

@@ -2,14 +2,17 @@
 
 use alarm::{Config, Machine};
 use ecg::{
-    AlarmEvent, Anchor, Beat, BootId, Gap, Layout, Quality, QualityReason, Rate, RateSource,
-    RecordId, SampleIndex, SampleRate, SignalSpec, Utc,
+    AlarmEvent, Anchor, Beat, BootId, Gap, Layout, Pulse, Quality, QualityReason, Rate, RateSource,
+    RecordId, SampleIndex, SampleRate, SignalSpec, Utc, Ventricular,
 };
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Fact {
     Beat(u64),
+    Pulse(u64),
     Rate(u64, f32, RateSource),
+    /// VT and VF of the second with this start and end.
+    Ventricular(u64, u64, f32, f32),
     Quality(&'static str, u64, u64, QualityReason),
     Gap(u64, u64),
 }
@@ -18,8 +21,8 @@ impl Fact {
     /// The least `decided` that says this fact has been given.
     fn decided(&self) -> u64 {
         match *self {
-            Fact::Beat(at) | Fact::Rate(at, ..) | Fact::Gap(at, _) => at + 1,
-            Fact::Quality(_, _, end, _) => end,
+            Fact::Beat(at) | Fact::Pulse(at) | Fact::Rate(at, ..) | Fact::Gap(at, _) => at + 1,
+            Fact::Quality(_, _, end, _) | Fact::Ventricular(_, end, ..) => end,
         }
     }
 
@@ -68,6 +71,16 @@ pub(crate) fn give(machine: &mut Machine, fact: &Fact) {
         Fact::Beat(at) => machine.beat(&Beat {
             r_peak: SampleIndex(at),
             class: None,
+        }),
+        Fact::Pulse(at) => machine.pulse(&Pulse {
+            onset: SampleIndex(at),
+        }),
+        Fact::Ventricular(start, end, vt, vf) => machine.ventricular(&Ventricular {
+            start: SampleIndex(start),
+            end: SampleIndex(end),
+            vt,
+            vf,
+            leads: [None; 3],
         }),
         Fact::Rate(at, bpm, source) => machine.rate(&Rate {
             at: SampleIndex(at),

@@ -191,6 +191,50 @@ fn story() -> impl Strategy<Value = Story> {
     )
 }
 
+/// The same with pulses of their own, or none for a while, and with what the waves look like each second.
+fn lively_story() -> impl Strategy<Value = Story> {
+    // Mean interval of pulses, 0 for none, and for how many seconds; steady or not.
+    let pulse = (
+        prop::sample::select(&[0u64, 10, 18, 25, 40][..]),
+        3..25u64,
+        any::<bool>(),
+    );
+    let pulses = prop::collection::vec(pulse, 1..6);
+    let level = prop::sample::select(&[0.0f32, 0.2, 0.3, 0.6, 0.95][..]);
+    let levels = prop::collection::vec((level.clone(), level, 1..15u64), 1..8);
+    let jitter = prop::collection::vec(0..9u64, 32);
+    (story(), pulses, levels, jitter).prop_map(|(mut story, pulses, levels, jitter)| {
+        let end = story.n_samples();
+        let gaps: Vec<(u64, u64)> = story.gaps().collect();
+        let outside = |at: u64| !gaps.iter().any(|&(a, b)| a <= at && at < b);
+        let (mut at, mut until, mut k) = (0, 0, 0);
+        for (interval, n, steady) in pulses {
+            until = (until + n * SECOND).min(end);
+            if interval == 0 {
+                at = until;
+            }
+            while at < until {
+                if outside(at) && story.signals.contains(&"PPG") {
+                    story.facts.push(Fact::Pulse(at));
+                }
+                at += interval + if steady { 0 } else { jitter[k % 32] };
+                k += 1;
+            }
+        }
+        let levels: Vec<(f32, f32)> = levels
+            .into_iter()
+            .flat_map(|(vt, vf, n)| std::iter::repeat_n((vt, vf), usize::try_from(n).unwrap()))
+            .collect();
+        for (second, (vt, vf)) in (0..story.seconds).zip(levels.into_iter().cycle()) {
+            let (start, stop) = (second * SECOND, (second + 1) * SECOND);
+            if story.has_ecg() && gaps.iter().all(|&(a, b)| b <= start || stop <= a) {
+                story.facts.push(Fact::Ventricular(start, stop, vt, vf));
+            }
+        }
+        story
+    })
+}
+
 /// Positions near the start, and at the end of what can be counted.
 fn any_sample() -> impl Strategy<Value = u64> {
     prop_oneof![9 => 0..900u64, 1 => u64::MAX - 9..=u64::MAX]
@@ -217,7 +261,7 @@ proptest! {
 
     #[test]
     fn no_state_is_skipped_or_entered_twice(
-        story in story(),
+        story in prop_oneof![story(), lively_story()],
         acks in prop::collection::vec((0..2500u64, 0..4usize), 0..12),
     ) {
         let mut acks = acks;
@@ -284,7 +328,7 @@ proptest! {
     }
 
     #[test]
-    fn lesser_conditions_give_way(story in story()) {
+    fn lesser_conditions_give_way(story in prop_oneof![story(), lively_story()]) {
         let events = story.events(&[]);
         for at in 0..=story.n_samples() {
             for condition in Condition::ALL {
@@ -299,7 +343,7 @@ proptest! {
 
     #[test]
     fn it_does_not_matter_how_often_it_is_driven(
-        story in story(),
+        story in prop_oneof![story(), lively_story()],
         marks in prop::collection::btree_set(0..2500u64, 0..40),
     ) {
         let whole = story.events(&[]);
@@ -310,7 +354,7 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_changes_nothing(story in story(), cut in 0..2500u64, more in 0..500u64, step in 1..60usize, ack: bool) {
+    fn a_restart_changes_nothing(story in prop_oneof![story(), lively_story()], cut in 0..2500u64, more in 0..500u64, step in 1..60usize, ack: bool) {
         let cut = cut.min(story.n_samples());
         let acknowledge = |machine: &mut Machine, out: &mut Vec<AlarmEvent>| {
             let alarms: Vec<AlarmId> = machine.standing().map(|e| e.alarm).collect();
@@ -328,8 +372,10 @@ proptest! {
             .facts
             .iter()
             .filter(|fact| match fact {
-                Fact::Quality(_, _, end, _) => *end > cut,
-                Fact::Beat(at) | Fact::Rate(at, ..) | Fact::Gap(at, _) => *at >= cut,
+                Fact::Quality(_, _, end, _) | Fact::Ventricular(_, end, ..) => *end > cut,
+                Fact::Beat(at) | Fact::Pulse(at) | Fact::Rate(at, ..) | Fact::Gap(at, _) => {
+                    *at >= cut
+                }
             })
             .cloned()
             .collect();
@@ -369,16 +415,74 @@ proptest! {
     }
 
     #[test]
+    fn nothing_lethal_is_silent(story in lively_story()) {
+        let (mut machine, mut events) = story.start(0);
+        feed(&mut machine, &story.facts, &[story.n_samples()], &mut events);
+        let held_back = machine.take_suppressed();
+        let answered = |condition, at: u64| {
+            let held = held_back.iter().filter(|held| held.condition == condition);
+            // A gap that begins at that very sample ends it there.
+            let at_once = raised(&events, condition).iter().any(|(_, when)| *when == at);
+            at_once
+                || present(&events, condition, at.saturating_sub(1))
+                || present(&events, condition, at)
+                || held.clone().any(|held| held.at.0 <= at)
+        };
+        // Every reason is a pulse: without one nothing is held back.
+        let pulses: Vec<u64> = story.facts.iter().filter_map(|fact| match fact {
+            Fact::Pulse(at) => Some(*at),
+            _ => None,
+        }).collect();
+        for held in &held_back {
+            prop_assert!(!held.reason.is_empty() && !held.evidence.is_empty());
+            let lately = held.at.0.saturating_sub(10 * SECOND)..=held.at.0;
+            prop_assert!(pulses.iter().filter(|at| lately.contains(at)).count() >= 3, "{held:?}");
+        }
+        for fact in &story.facts {
+            if let Fact::Ventricular(_, end, vt, vf) = *fact {
+                if vf >= 0.5 {
+                    prop_assert!(answered(Condition::VentricularFibrillation, end), "VF at {end}");
+                }
+                let vf = Condition::VentricularFibrillation;
+                let lesser = present(&events, vf, end - 1)
+                    || raised(&events, vf).iter().any(|(_, when)| *when == end);
+                if vt >= 0.5 && !lesser {
+                    prop_assert!(answered(Condition::VentricularTachycardia, end), "VT at {end}");
+                }
+            }
+        }
+        let unjudged = story.unjudged_ends();
+        for at in 0..=story.n_samples() {
+            if !story.has_ecg() || story.gaps().any(|(start, end)| start < at && at <= end) {
+                continue;
+            }
+            let from = (unjudged.iter().copied().filter(|&end| end <= at))
+                .chain(story.gaps().map(|(_, end)| end).filter(|&end| end < at))
+                .chain(story.beats().filter(|&beat| beat < at))
+                .max()
+                .unwrap_or(0);
+            if at - from == ASYSTOLE {
+                prop_assert!(answered(Condition::Asystole, at), "asystole at {at}");
+            }
+        }
+    }
+
+    #[test]
     fn no_extreme_rate_is_silent_and_none_is_made_up(story in story()) {
         let events = story.events(&[]);
-        let slow = |beats: &[u64]| beats.windows(2).all(|w| (w[1] - w[0]) as f64 / HZ > 1.5);
+        let slow = |beats: &[u64]| {
+            let mut rr: Vec<u64> = beats.windows(2).map(|w| w[1] - w[0]).collect();
+            rr.sort_unstable();
+            let (limit, span) = (60.0 / 43.0 * HZ, (beats[4] - beats[0]) as f64);
+            span / 4.0 > limit && f64::midpoint(rr[1] as f64, rr[2] as f64) > limit
+        };
         let fast = |beats: &[u64]| {
-            let span = (beats[16] - beats[0]) as f64 / HZ;
-            16.0 * 60.0 / span > 140.0
+            let span = (beats[12] - beats[0]) as f64 / HZ;
+            12.0 * 60.0 / span > 140.0
         };
         for condition in [Condition::ExtremeBradycardia, Condition::ExtremeTachycardia] {
             let is_slow = condition == Condition::ExtremeBradycardia;
-            let n = if is_slow { 5 } else { 17 };
+            let n = if is_slow { 5 } else { 13 };
             let holds = |beats: &[u64]| if is_slow { slow(beats) } else { fast(beats) };
             let mut there = HashSet::new();
             for stretch in story.stretches() {

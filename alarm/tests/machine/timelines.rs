@@ -1,8 +1,12 @@
 //! One scenario, one timeline: what is raised and cleared, when and why.
 
-use alarm::{Config, Error, Limits, Machine};
-use ecg::{AlarmEvent, AlarmId, AlarmState, QualityReason, RateSource, SampleIndex, Utc};
+use alarm::{Config, Error, Limits, Machine, Report, Said};
+use ecg::{
+    AlarmEvent, AlarmId, AlarmState, Condition, QualityReason, RateSource, SampleIndex, Utc,
+};
 use insta::assert_snapshot;
+
+use Condition::{Asystole, AtrialFibrillation, LowBattery, RateTrend};
 
 use crate::facts::{Fact, anchor, feed, layout, machine, record};
 
@@ -50,6 +54,26 @@ impl Scenario {
         for at in from..to {
             self.facts
                 .push(Fact::Rate(samples(at as f64), bpm, RateSource::Ppg));
+        }
+        self
+    }
+
+    /// Pulses every `interval` seconds in `from..to`.
+    fn pulse(mut self, from: f64, to: f64, interval: f64) -> Self {
+        let mut at = from;
+        while at < to - 1e-9 {
+            self.facts.push(Fact::Pulse(samples(at)));
+            at += interval;
+        }
+        self
+    }
+
+    /// The probabilities of VT and VF in the seconds `from..to`.
+    fn ventricular(mut self, from: u64, to: u64, vt: f32, vf: f32) -> Self {
+        for second in from..to {
+            let (start, end) = (second as f64, (second + 1) as f64);
+            let fact = Fact::Ventricular(samples(start), samples(end), vt, vf);
+            self.facts.push(fact);
         }
         self
     }
@@ -102,12 +126,23 @@ impl Scenario {
         (machine, out)
     }
 
-    /// The timeline when driven every 0.2 s.
+    /// The timeline when driven every 0.2 s, and what was held back.
     fn timeline(&self) -> String {
         let (mut machine, mut out) = self.start();
         let marks: Vec<u64> = (1..=self.seconds * 5).map(|k| k * 50).collect();
         feed(&mut machine, &self.facts(), &marks, &mut out);
-        timeline(&out)
+        let held_back = machine.take_suppressed().into_iter().map(|held| {
+            let seconds = |at: SampleIndex| at.0 as f64 / HZ;
+            let (priority, condition) = (held.priority, held.condition);
+            let (at, onset) = (seconds(held.at), seconds(held.onset));
+            let (evidence, reason) = (held.evidence, held.reason);
+            format!(
+                "{at:6.2} s {priority} {condition} held back, onset {onset:.2} s: {evidence}; {reason}"
+            )
+        });
+        let raised = Some(timeline(&out)).filter(|text| !text.is_empty());
+        let lines: Vec<String> = raised.into_iter().chain(held_back).collect();
+        lines.join("\n")
     }
 }
 
@@ -184,9 +219,9 @@ fn extreme_bradycardia_is_announced_instead_of_a_low_rate() {
         .beats(41.0, 60.0, 0.8);
     assert_snapshot!(scenario.timeline(), @"
     15.50 s medium low_rate active, onset 10.50 s: rate 43/min, under the limit of 50/min for 5 s (ECG)
-    26.80 s high extreme_bradycardia active, onset 20.00 s: 5 beats at 35/min, longest RR 1.7 s
-    26.80 s medium low_rate cleared, onset 10.50 s: extreme_bradycardia is announced instead
-    43.40 s high extreme_bradycardia latched, onset 20.00 s: 5 beats at 51/min
+    16.10 s high extreme_bradycardia active, onset 10.50 s: 5 beats at 43/min, longest RR 1.4 s
+    16.10 s medium low_rate cleared, onset 10.50 s: extreme_bradycardia is announced instead
+    43.40 s high extreme_bradycardia latched, onset 10.50 s: 5 beats at 51/min
     ");
 }
 
@@ -199,9 +234,9 @@ fn extreme_tachycardia_is_announced_instead_of_a_high_rate() {
         .beats(40.0, 60.0, 0.8);
     assert_snapshot!(scenario.timeline(), @"
     15.30 s medium high_rate active, onset 10.30 s: rate 130/min, over the limit of 120/min for 5 s (ECG)
-    20.80 s high extreme_tachycardia active, onset 13.98 s: 17 beats at 141/min
-    20.80 s medium high_rate cleared, onset 10.30 s: extreme_tachycardia is announced instead
-    41.60 s high extreme_tachycardia latched, onset 13.98 s: 17 beats at 133/min
+    20.00 s high extreme_tachycardia active, onset 14.90 s: 13 beats at 141/min
+    20.00 s medium high_rate cleared, onset 10.30 s: extreme_tachycardia is announced instead
+    41.60 s high extreme_tachycardia latched, onset 14.90 s: 13 beats at 129/min
     ");
 }
 
@@ -488,4 +523,158 @@ fn latched_alarms_are_bounded() {
         .map(|e| e.alarm)
         .collect();
     assert_eq!(cleared, raised[..cleared.len()]);
+}
+
+const WITH_PULSE: &[&str] = &["II", "V1", "PPG"];
+
+#[test]
+fn a_pulse_that_goes_on_holds_an_asystole_back_until_it_stops() {
+    let scenario = Scenario::new(WITH_PULSE, 40)
+        .beats(0.5, 10.5, 0.8)
+        .pulse(0.7, 25.0, 0.8);
+    assert_snapshot!(scenario.timeline(), @"
+    27.00 s high asystole active, onset 13.00 s: no QRS for more than 14 s
+    13.10 s medium pause held back, onset 10.10 s: no QRS for 3.0 s; 4 pulses meanwhile, 75/min
+    14.10 s high asystole held back, onset 10.10 s: no QRS for 4.0 s, rate before 75/min; 5 pulses meanwhile, 75/min
+    ");
+}
+
+#[test]
+fn a_heart_that_moves_no_blood_is_an_asystole_though_waves_go_on() {
+    let scenario = Scenario::new(WITH_PULSE, 30)
+        .beats(0.5, 15.0, 0.7)
+        .beats(16.6, 30.0, 0.7)
+        .pulse(0.7, 15.0, 0.7)
+        .pulse(20.0, 30.0, 0.7);
+    assert_snapshot!(scenario.timeline(), @"
+    17.60 s high asystole active, onset 14.70 s: no pulse for 2.9 s, longest RR 2.1 s
+    20.00 s high asystole latched, onset 14.70 s: QRS
+    ");
+}
+
+#[test]
+fn fibrillation_is_raised_at_its_second_and_latches() {
+    let scenario = Scenario::new(LEADS, 40)
+        .beats(0.5, 12.0, 0.8)
+        .ventricular(0, 14, 0.0, 0.0)
+        .ventricular(14, 15, 0.3, 0.4)
+        .ventricular(15, 24, 0.2, 0.9)
+        .ventricular(24, 40, 0.0, 0.1)
+        .beats(24.0, 40.0, 0.8);
+    assert_snapshot!(scenario.timeline(), @"
+    14.70 s medium pause active, onset 11.70 s: no QRS for 3.0 s
+    15.70 s high asystole active, onset 11.70 s: no QRS for 4.0 s, rate before 75/min
+    15.70 s medium pause cleared, onset 11.70 s: asystole is announced instead
+    16.00 s high ventricular_fibrillation active, onset 12.00 s: probability 0.90, no pulse signal
+    24.00 s high asystole latched, onset 11.70 s: QRS
+    29.00 s high ventricular_fibrillation latched, onset 12.00 s: probability under 0.25 for 5 s
+    ");
+}
+
+#[test]
+fn the_pulse_speaks_for_and_against_tachycardia() {
+    let shaken = Scenario::new(WITH_PULSE, 30)
+        .beats(0.5, 30.0, 0.8)
+        .pulse(0.7, 30.0, 0.8)
+        .ventricular(0, 15, 0.0, 0.0)
+        .ventricular(15, 20, 0.7, 0.0)
+        .ventricular(20, 30, 0.0, 0.0);
+    assert_snapshot!(shaken.timeline(), @" 16.00 s high ventricular_tachycardia held back, onset 12.00 s: probability 0.70 by the ECG alone; pulse steady at 75/min");
+    let ill = Scenario::new(WITH_PULSE, 40)
+        .beats(0.5, 15.0, 0.8)
+        .beats(15.2, 20.0, 0.4)
+        .beats(20.5, 40.0, 0.8)
+        .pulse(0.7, 15.0, 0.8)
+        .pulse(16.2, 20.0, 1.1)
+        .pulse(20.7, 40.0, 0.8)
+        .ventricular(0, 15, 0.0, 0.0)
+        .ventricular(15, 20, 0.3, 0.0)
+        .ventricular(20, 40, 0.0, 0.0);
+    assert_snapshot!(ill.timeline(), @"
+    16.00 s high ventricular_tachycardia active, onset 12.00 s: probability 0.63, pulse disturbed
+    19.20 s high extreme_tachycardia active, onset 14.10 s: 13 beats at 141/min
+    21.30 s high extreme_tachycardia latched, onset 14.10 s: 13 beats at 126/min
+    25.00 s high ventricular_tachycardia latched, onset 12.00 s: probability under 0.25 for 5 s
+    ");
+}
+
+#[test]
+fn waves_taken_for_beats_do_not_hide_a_bradycardia_of_the_pulse() {
+    let scenario = Scenario::new(WITH_PULSE, 40)
+        .beats(0.5, 10.0, 0.8)
+        .beats(10.0, 40.0, 1.8)
+        .beats(10.3, 40.0, 1.8)
+        .pulse(0.7, 10.0, 0.8)
+        .pulse(10.2, 40.0, 1.8);
+    assert_snapshot!(scenario.timeline(), @"
+    15.00 s medium low_rate active, onset 10.00 s: rate 33/min, under the limit of 50/min for 5 s (ECG)
+    15.60 s high extreme_bradycardia active, onset 9.50 s: 5 pulses at 39/min, longest RR 1.5 s
+    15.60 s medium low_rate cleared, onset 10.00 s: extreme_bradycardia is announced instead
+    ");
+}
+
+#[test]
+fn a_slow_steady_pulse_holds_a_tachycardia_back() {
+    let scenario = Scenario::new(WITH_PULSE, 30)
+        .beats(0.5, 15.0, 0.7)
+        .beats(15.0, 30.0, 0.35)
+        .pulse(0.7, 30.0, 0.7);
+    assert_snapshot!(scenario.timeline(), @"
+
+    18.15 s high extreme_tachycardia held back, onset 13.10 s: 13 beats at 143/min; pulse steady at 86/min
+    20.00 s medium high_rate held back, onset 15.00 s: rate 171/min, over the limit of 120/min for 5 s (ECG); pulse steady at 86/min
+    ");
+}
+
+#[test]
+fn what_is_told_is_raised_and_ends_but_not_beside_something_greater() {
+    let scenario = Scenario::new(LEADS, 40)
+        .beats(0.5, 10.5, 0.8)
+        .beats(30.0, 40.0, 0.8);
+    let (mut machine, mut out) = scenario.start();
+    let report = |machine: &mut Machine, condition, at: f64, since: Option<f64>| {
+        let mut said = Vec::new();
+        let report = Report {
+            condition,
+            at: SampleIndex(samples(at)),
+            said: match since {
+                Some(since) => Said::Present {
+                    onset: SampleIndex(samples(since)),
+                    evidence: "told so".into(),
+                },
+                None => Said::Absent {
+                    evidence: "over".into(),
+                },
+            },
+        };
+        machine.report(report, &mut said);
+        said
+    };
+    let facts = scenario.facts();
+    feed(&mut machine, &facts, &[samples(12.0)], &mut out);
+    out.extend(report(&mut machine, AtrialFibrillation, 11.0, Some(2.0)));
+    out.extend(report(&mut machine, AtrialFibrillation, 11.5, Some(2.0)));
+    // Judged here: nobody else may say so.
+    out.extend(report(&mut machine, Asystole, 11.5, Some(2.0)));
+    let rest: Vec<Fact> = facts
+        .into_iter()
+        .filter(|fact| fact.until() > samples(12.0))
+        .collect();
+    feed(&mut machine, &rest, &[samples(20.0)], &mut out);
+    // An asystole by now: an empty battery is told beside it.
+    out.extend(report(&mut machine, LowBattery, 20.0, Some(20.0)));
+    out.extend(report(&mut machine, AtrialFibrillation, 20.5, None));
+    machine.end(SampleIndex(samples(20.0)), &mut out);
+    out.extend(report(&mut machine, LowBattery, 21.0, None));
+    out.extend(report(&mut machine, RateTrend, 21.0, None));
+    assert_snapshot!(timeline(&out), @"
+    11.00 s medium atrial_fibrillation active, onset 2.00 s: told so
+    13.10 s medium pause active, onset 10.10 s: no QRS for 3.0 s
+    14.10 s high asystole active, onset 10.10 s: no QRS for 4.0 s, rate before 75/min
+    14.10 s medium pause cleared, onset 10.10 s: asystole is announced instead
+    20.00 s low low_battery active, onset 20.00 s: told so
+    20.50 s medium atrial_fibrillation cleared, onset 2.00 s: over
+    20.00 s high asystole latched, onset 10.10 s: the record ended
+    21.00 s low low_battery cleared, onset 20.00 s: over
+    ");
 }

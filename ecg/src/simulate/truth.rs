@@ -117,7 +117,7 @@ impl Contact {
     /// limb electrodes.
     pub fn affects(self, signal: SignalKind) -> bool {
         let lead = match signal {
-            SignalKind::Ppg(_) => return self == Contact::Ppg,
+            SignalKind::Ppg(_) | SignalKind::Abp => return self == Contact::Ppg,
             SignalKind::Ecg(lead) => lead,
         };
         let limb = matches!(self, Contact::RA | Contact::LA | Contact::LL);

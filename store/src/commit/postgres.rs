@@ -35,6 +35,9 @@ pub(super) async fn write(pool: &PgPool, rows: &Rows<'_>) -> Result<(), Error> {
     if !rows.strips.is_empty() {
         strips(connection, rows).await?;
     }
+    if !rows.suppressions.is_empty() {
+        suppressions(connection, rows).await?;
+    }
     if !rows.findings.is_empty() {
         findings(connection, rows).await?;
     }
@@ -220,6 +223,29 @@ async fn strips(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
     .bind(column!(rows, novelty))
     .bind(column!(rows, withheld))
     .bind(column!(rows, findings))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+async fn suppressions(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
+    let rows = &rows.suppressions;
+    sqlx::query(concat!(
+        "INSERT INTO suppressions (alarm, device, boot, condition, priority, onset, decided_at, utc, evidence, reason)
+         SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[],
+            $7::bigint[], $8::bigint[], $9::text[], $10::text[])",
+        on_conflict!(suppressions)
+    ))
+    .bind(column!(rows, alarm))
+    .bind(column!(rows, device))
+    .bind(column!(rows, boot))
+    .bind(column!(rows, condition))
+    .bind(column!(rows, priority))
+    .bind(column!(rows, onset))
+    .bind(column!(rows, decided_at))
+    .bind(column!(rows, utc))
+    .bind(column!(rows, evidence))
+    .bind(column!(rows, reason))
     .execute(connection)
     .await
     .map(drop)

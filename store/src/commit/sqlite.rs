@@ -20,6 +20,7 @@ pub(super) async fn write(pool: &SqlitePool, rows: &Rows<'_>) -> Result<(), Erro
     alarms(connection, rows).await?;
     alarm_events(connection, rows).await?;
     strips(connection, rows).await?;
+    suppressions(connection, rows).await?;
     findings(connection, rows).await?;
     baselines(connection, rows).await?;
     trends(connection, rows).await?;
@@ -181,6 +182,30 @@ async fn strips(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
         .bind(row.novelty)
         .bind(row.withheld)
         .bind(row.findings)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn suppressions(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
+    for row in &rows.suppressions {
+        sqlx::query(concat!(
+            "INSERT INTO suppressions (alarm, device, boot, condition, priority, onset, decided_at, utc,
+                evidence, reason)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            on_conflict!(suppressions)
+        ))
+        .bind(row.alarm)
+        .bind(row.device)
+        .bind(row.boot)
+        .bind(row.condition)
+        .bind(row.priority)
+        .bind(row.onset)
+        .bind(row.decided_at)
+        .bind(row.utc)
+        .bind(row.evidence)
+        .bind(row.reason)
         .execute(&mut *connection)
         .await?;
     }

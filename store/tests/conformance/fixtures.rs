@@ -3,7 +3,7 @@
 use ecg::{
     AlarmEvent, AlarmId, AlarmKind, AlarmState, Anchor, Beat, BeatClass, BootId, Change, Condition,
     DeviceId, Gap, Layout, Lead, LeadOrigin, ModelRef, Priority, RecordId, SampleIndex, SampleRate,
-    SignalKind, SignalSpec, Strip, StripSignal, Trend, Trust, Utc,
+    SignalKind, SignalSpec, Strip, StripSignal, Suppression, Trend, Trust, Utc,
 };
 use store::{AlarmFilter, AlarmStrip, Batch, FindingRow, PatientId, RecordUpdate, Store};
 
@@ -64,6 +64,20 @@ pub(crate) fn event(record: &RecordId, onset: u64, state: AlarmState) -> AlarmEv
         utc: Utc(((onset.0 + 1000 * (step + 1)) * 4000).cast_signed()),
         by: (state == AlarmState::Acknowledged).then(|| "Nurse Ada".to_owned()),
         evidence: format!("no QRS for 4.0 s, step {step}"),
+    }
+}
+
+pub(crate) fn held_back(record: &RecordId, onset: u64) -> Suppression {
+    Suppression {
+        alarm: AlarmId::new(record, Condition::Asystole, SampleIndex(onset)),
+        record: record.clone(),
+        condition: Condition::Asystole,
+        priority: Priority::High,
+        onset: SampleIndex(onset),
+        at: SampleIndex(onset + 1000),
+        utc: Utc(onset.cast_signed() * 4000),
+        evidence: "no QRS for 4.0 s".to_owned(),
+        reason: "5 pulses meanwhile, 71/min".to_owned(),
     }
 }
 
@@ -171,6 +185,7 @@ pub(crate) fn full_batch() -> Batch {
         strips: vec![kept(raised.alarm, 500)],
         findings: vec![finding(&one, 500, 3060)],
         baselines: Vec::new(),
+        suppressions: vec![held_back(&one, 900), held_back(&one, 2000)],
         events: vec![raised, event(&one, 500, AlarmState::Latched)],
         trends: vec![trend(&one, 0, 18), trend(&one, 1, 0)],
     }
@@ -195,6 +210,7 @@ pub(crate) async fn everything(
             store.strip(row.alarm).await.unwrap(),
         ));
     }
+    let held_back = store.suppressions(&record.device, ALL, 1000).await.unwrap();
     (
         store.devices().await.unwrap(),
         store.beats(record, to(u64::MAX)).await.unwrap(),
@@ -203,7 +219,7 @@ pub(crate) async fn everything(
         store.trends(&record.device, ALL).await.unwrap(),
         store.records(&record.device).await.unwrap(),
         store.findings(&record.device, ALL, 1000).await.unwrap(),
-        (alarms, lives),
+        (alarms, lives, held_back),
         store.resume().await.unwrap(),
     )
 }

@@ -5,7 +5,8 @@ use store::{AlarmFilter, Batch, Error, FindingRow, RecordUpdate};
 
 use crate::database::Database;
 use crate::fixtures::{
-    ALL, beat, device, event, everything, finding, full_batch, kept, record, to, trend, update,
+    ALL, beat, device, event, everything, finding, full_batch, held_back, kept, record, to, trend,
+    update,
 };
 
 pub(crate) async fn a_batch_committed_twice_is_stored_once(db: &Database) {
@@ -96,6 +97,10 @@ pub(crate) async fn everything_comes_back_as_it_went_in(db: &Database) {
     let back = back.strip;
     let found = store.findings(&record.device, ALL, 10).await.unwrap();
     assert_eq!(found, batch.findings);
+    let held_back = store.suppressions(&record.device, ALL, 10).await.unwrap();
+    assert!(held_back.iter().eq(batch.suppressions.iter().rev()));
+    let newest = store.suppressions(&record.device, ALL, 1).await.unwrap();
+    assert_eq!(newest, batch.suppressions[1..]);
     let before = Utc(i64::MIN)..batch.findings[0].start_utc;
     let none = store.findings(&record.device, before, 10).await.unwrap();
     assert!(none.is_empty());
@@ -188,6 +193,7 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
             longest.clone(),
             finding(&one, 7, 3000),
         ],
+        suppressions: vec![held_back(&one, 500), held_back(&one, 500)],
         baselines: Vec::new(),
         trends: vec![trend(&one, 0, 5), trend(&one, 0, 3)],
     };
@@ -197,6 +203,7 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
             store.commit(&batch).await.unwrap();
         } else {
             for table in [
+                "suppressions",
                 "alarm_events",
                 "alarms",
                 "beats",
@@ -223,6 +230,7 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
                     beats: batch.beats[k..=k].to_vec(),
                     gaps: batch.gaps[k..=k].to_vec(),
                     events: batch.events.get(k).cloned().into_iter().collect(),
+                    suppressions: batch.suppressions.get(k).cloned().into_iter().collect(),
                     strips: batch.strips.get(k).cloned().into_iter().collect(),
                     findings: batch.findings[k..=k].to_vec(),
                     trends: batch.trends.get(k).cloned().into_iter().collect(),
@@ -251,6 +259,8 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
             (vec![raised.clone()], raised.evidence.clone()),
             "{how}"
         );
+        let held_back_there = store.suppressions(&one.device, ALL, 10).await.unwrap();
+        assert_eq!(held_back_there, batch.suppressions[..1], "{how}");
         let found = store.findings(&one.device, ALL, 10).await.unwrap();
         let merged = FindingRow {
             probability: Some(0.75),

@@ -1,0 +1,174 @@
+//! What the pulse says: whether it goes on, is steady, disturbed or gone. **It speaks for or against an alarm of the ECG; it
+//! raises none alone.**
+//!
+//! Pulses are onsets on the PPG or the arterial pressure, from the best such signal at the time. They count only while
+//! one of these signals could be used for [`SHARE`] of the last [`SECONDS`]; an electrode that hangs in the air
+//! says nothing about the heart, and neither does a sensor that does.
+
+use std::fmt;
+
+use ecg::SampleIndex;
+
+use crate::memory::{Memory, PULSES_SECONDS};
+
+/// How far back the pulse is looked at.
+pub(crate) const SECONDS: usize = 10;
+/// The least share of these seconds that can be used.
+const SHARE: f64 = 0.7;
+/// The same, where the pulse alone holds an asystole back or shows that the heart moves no blood.
+const SURE_SHARE: f64 = 0.8;
+/// Intervals of a steady pulse differ from their median by less, relative.
+const STEADY: f64 = 0.12;
+/// The median deviation of the intervals of a pulse that is lost is more, relative.
+const LOST: f64 = 0.3;
+/// The same of a pulse that goes on is at most this.
+const EVEN: f64 = 0.2;
+/// The longest interval of a pulse that goes on.
+const LONGEST_SECONDS: f64 = 2.0;
+/// How long no pulse must come for the heart to be taken to move no blood.
+pub(crate) const ARREST_SECONDS: f64 = 2.9;
+
+/// After so long nothing is known of the pulse before.
+const FORGOTTEN_SECONDS: f64 = 10.0;
+/// The RR interval that the ECG must show meanwhile.
+pub(crate) const ARREST_RR_SECONDS: f64 = 1.75;
+
+/// How the pulse is.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) enum Pulse {
+    /// Nothing to judge by.
+    #[default]
+    Unknown,
+    /// Every interval is like the others: so many beats a minute.
+    Steady(f64),
+    /// Some intervals are unlike the others.
+    Disturbed,
+    /// No order in it, or none for 3 s.
+    Lost,
+}
+
+impl fmt::Display for Pulse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("no pulse signal"),
+            Self::Steady(bpm) => write!(f, "pulse steady at {bpm:.0}/min"),
+            Self::Disturbed => f.write_str("pulse disturbed"),
+            Self::Lost => f.write_str("pulse lost"),
+        }
+    }
+}
+
+impl Memory {
+    /// How the pulse is at `at`.
+    pub(crate) fn pulse(&self, at: SampleIndex) -> Pulse {
+        if self.pulse_share(false) < SHARE {
+            return Pulse::Unknown;
+        }
+        let intervals = self.pulse_intervals(at.before(self.rate.count(SECONDS as f64)), at);
+        let Some(since) = self.pulse_age(at) else {
+            return Pulse::Lost;
+        };
+        let Some((median, deviation)) =
+            median_deviation(&intervals).filter(|_| intervals.len() > 2)
+        else {
+            return Pulse::Lost;
+        };
+        let alike = |interval: &f64| (interval / median - 1.0).abs() <= STEADY;
+        let goes_on = since <= 1.6 * median + 0.2;
+        if intervals.len() > 4 && goes_on && intervals.iter().all(alike) {
+            Pulse::Steady(60.0 / median)
+        } else if deviation > LOST || since > 3.0 {
+            Pulse::Lost
+        } else {
+            Pulse::Disturbed
+        }
+    }
+
+    /// Whether blood went on moving from `start`, where the ECG shows nothing, to `at`: why, or `None`.
+    pub(crate) fn pulse_goes_on(&self, start: SampleIndex, at: SampleIndex) -> Option<String> {
+        let from = start.before(self.rate.count(3.0));
+        let intervals = self.pulse_intervals(from, at);
+        let within = self.pulses.iter().filter(|pulse| **pulse >= start).count();
+        let (median, deviation) = median_deviation(&intervals)?;
+        let longest = intervals.iter().copied().fold(0.0, f64::max);
+        let goes_on = self.pulse_share(false) >= SURE_SHARE
+            && within >= 3
+            && deviation <= EVEN
+            && longest.max(self.pulse_age(at)?) <= LONGEST_SECONDS;
+        let bpm = 60.0 / median;
+        goes_on.then(|| format!("{within} pulses meanwhile, {bpm:.0}/min"))
+    }
+
+    /// Where the last pulse was, if none has come for [`ARREST_SECONDS`] after steady ones though a beat was found, and
+    /// the ECG was slow too: that of a heart that moves no blood. And the longest RR interval since.
+    pub(crate) fn arrest(&self, at: SampleIndex) -> Option<(SampleIndex, f64)> {
+        let last = *self.pulses.back()?;
+        let silent = self.seconds(last, at);
+        let lately = (ARREST_SECONDS..FORGOTTEN_SECONDS).contains(&silent);
+        if !lately || self.pulse_share(true) < SURE_SHARE {
+            return None;
+        }
+        let before = self.pulse_intervals(last.before(self.rate.count(8.0)), last);
+        let (_, deviation) = median_deviation(&before).filter(|_| before.len() > 4)?;
+        let since = last.before(self.rate.count(1.0));
+        let beats = self.beats();
+        let ends = beats.clone().skip(1).chain([at]);
+        let intervals = beats.zip(ends).filter(|(_, end)| *end > since);
+        let longest = intervals
+            .map(|(start, end)| self.seconds(start, end))
+            .fold(0.0, f64::max);
+        (deviation <= EVEN && longest >= ARREST_RR_SECONDS && silent > longest + 0.7)
+            .then_some((last, longest))
+    }
+
+    /// The mean rate of the last `n` pulses, per minute, where that can be judged.
+    pub(crate) fn pulse_rate(&self, n: usize, at: SampleIndex) -> Option<f64> {
+        let skipped = self.pulses.len().checked_sub(n)?;
+        let (first, last) = (*self.pulses.get(skipped)?, *self.pulses.back()?);
+        if self.seconds(first, at) > PULSES_SECONDS {
+            return None;
+        }
+        let seconds = self.seconds(first, last);
+        (self.pulse_share(false) >= SHARE && seconds > 0.0).then(|| 60.0 * (n - 1) as f64 / seconds)
+    }
+
+    /// Seconds since the last pulse.
+    fn pulse_age(&self, at: SampleIndex) -> Option<f64> {
+        self.pulses.back().map(|last| self.seconds(*last, at))
+    }
+
+    /// The intervals between pulses from `from` on, seconds.
+    fn pulse_intervals(&self, from: SampleIndex, until: SampleIndex) -> Vec<f64> {
+        let pulses = self.pulses.iter();
+        let pulses = pulses.filter(|pulse| **pulse > from && **pulse <= until);
+        let next = pulses.clone().skip(1);
+        pulses
+            .zip(next)
+            .map(|(a, b)| self.seconds(*a, *b))
+            .collect()
+    }
+
+    /// The share of the last seconds in which the best signal with a pulse could be used; with `flat`, those without any change
+    /// count as well.
+    fn pulse_share(&self, flat: bool) -> f64 {
+        let pulse = self.signals.iter().filter(|s| s.kind.lead().is_none());
+        pulse.map(|signal| signal.share(flat)).fold(0.0, f64::max)
+    }
+}
+
+/// The median, and the median of the distances from it relative to it.
+pub(crate) fn median_deviation(values: &[f64]) -> Option<(f64, f64)> {
+    let median = |mut values: Vec<f64>| {
+        values.sort_unstable_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let upper = *values.get(middle)?;
+        Some(if values.len().is_multiple_of(2) {
+            f64::midpoint(values[middle - 1], upper)
+        } else {
+            upper
+        })
+    };
+    let middle = median(values.to_vec()).filter(|middle| *middle > 0.0)?;
+    let apart = values.iter().map(|value| (value - middle).abs());
+    Some((middle, median(apart.collect())? / middle))
+}
