@@ -5,9 +5,13 @@
 //! probability may cross its threshold to and fro: without that rule, an hour of atrial fibrillation would be a hundred rows. What an episode rests on is kept of its first window, and
 //! the highest probability of all.
 
+mod conditions;
+mod course;
 mod fibrillation;
 mod form;
 
+pub use conditions::Conditions;
+pub use course::{Course, Noted};
 pub use fibrillation::Fibrillation;
 pub use form::{Finding, to_json};
 
@@ -31,6 +35,7 @@ pub enum Step {
 }
 
 /// A window, read.
+#[derive(Clone, Copy)]
 pub struct Read<'a> {
     /// The record.
     pub record: &'a RecordId,

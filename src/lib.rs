@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod record;
 pub mod rhythm;
 pub mod stage;
+pub mod trends;
 pub mod usual;
 pub mod wall;
 pub mod wearable;

@@ -24,17 +24,18 @@
 
 use std::collections::BTreeMap;
 
-use alarm::Machine;
+use alarm::{Machine, Report};
 use dsp::{Chain, Models, Output, Trace};
 use ecg::{
-    AlarmEvent, AlarmId, AlarmState, Anchor, Beat, Block, BootId, Gap, Layout, Lead, LeadOrigin,
-    Measurement, Pulse, Quality, Rate, RecordId, SampleCount, SampleIndex, SampleRate, SignalKind,
-    Strip, StripSignal, Trend, TwelveLead, Utc, Window,
+    AlarmEvent, AlarmId, AlarmState, Anchor, Beat, BeatClass, Block, BootId, Gap, Layout, Lead,
+    LeadOrigin, Measurement, Pulse, Quality, Rate, RateSource, RecordId, SampleCount, SampleIndex,
+    SampleRate, SignalKind, Strip, StripSignal, Trend, TwelveLead, Utc, Window,
 };
 use infer::Stretch;
 use store::{Batch, RecordUpdate, Resume};
 
 use crate::rhythm::Collector;
+use crate::trends::{Burden, Drift};
 
 /// A restart reads windows once more that end so long before the watermark; their answers may not have been durable.
 const READ_AGAIN_SECONDS: f64 = 5.0;
@@ -121,6 +122,8 @@ struct OpenRecord {
     collector: Option<Collector>,
     /// Windows of which not everything has been said yet, and the strips that they are of.
     waiting: Vec<(Window, Option<(AlarmId, Strip)>)>,
+    burden: Burden,
+    drift: Drift,
 }
 
 impl Monitor {
@@ -187,7 +190,8 @@ impl Monitor {
         size_of::<Self>()
             + self.open.as_ref().map_or(0, |open| {
                 let collected = open.collector.as_ref().map_or(0, Collector::state_bytes);
-                open.chain.state_bytes() + collected
+                let trends = open.burden.heap_bytes() + open.drift.heap_bytes();
+                open.chain.state_bytes() + collected + trends
             })
     }
 
@@ -236,6 +240,8 @@ impl Monitor {
                 .collect(),
             collector: Collector::new(layout, self.config.window.rate_hz),
             waiting: Vec::new(),
+            burden: Burden::default(),
+            drift: Drift::default(),
             layout: layout.clone(),
             id,
         });
@@ -264,6 +270,7 @@ impl Monitor {
         open.chain.gap(gap, &mut self.outputs);
         self.absorb(effects);
         let Some(open) = &mut self.open else { return };
+        open.burden.gap(gap.end);
         self.machine.gap(gap);
         self.machine.decided(gap.end, &mut self.events);
         if gap.end > open.resume_at {
@@ -307,6 +314,12 @@ impl Monitor {
         self.machine.arrival(now);
     }
 
+    /// Tells the alarm machine what was judged elsewhere, by the models or by the device itself.
+    pub fn report(&mut self, report: Report, effects: &mut Effects) {
+        self.machine.report(report, &mut self.events);
+        self.take_events(effects);
+    }
+
     /// Acknowledges an alarm.
     ///
     /// # Errors
@@ -331,8 +344,12 @@ impl Monitor {
             if let Some(collector) = &mut open.collector {
                 collector.push(&output);
             }
+            let told = open.builds_up(&output);
             if output.late_at().is_some_and(|at| at < open.late_from) {
                 continue;
+            }
+            if let Some(report) = told.filter(|report| report.at >= open.late_from) {
+                self.machine.report(report, events);
             }
             match output {
                 Output::Beat(beat) => {
@@ -500,6 +517,20 @@ impl OpenRecord {
     fn add_beat(&mut self, beat: Beat, effects: &mut Effects) {
         self.trend(beat.r_peak).n_beats += 1;
         effects.live.push(Live::Beat(self.anchor.utc(beat.r_peak)));
+    }
+
+    /// What builds up over minutes, as of the next thing that the chain says.
+    fn builds_up(&mut self, output: &Output) -> Option<Report> {
+        match output {
+            Output::Class(beat) => {
+                let ventricular = beat.class == Some(BeatClass::V);
+                self.burden.beat(beat.r_peak, ventricular, self.rate)
+            }
+            Output::Rate(rate) if rate.source == RateSource::Ecg || !self.layout.has_ecg() => {
+                self.drift.rate(rate.at, rate.bpm, self.rate)
+            }
+            _ => None,
+        }
     }
 
     /// The row of a beat waits for its class.

@@ -100,7 +100,10 @@ pub fn reconstructor(config: &crate::config::Infer) -> Result<Reconstructor, inf
 }
 
 /// What reads windows, after a check that the chain cuts those that the models take.
-fn reader(config: &Config) -> Result<Reader, Error> {
+///
+/// # Errors
+/// Models that cannot be used, and windows that they do not take.
+pub fn reader(config: &Config) -> Result<Reader, Error> {
     let reader = Reader::new(library(&config.infer)?, config.infer.limits.clone())?;
     let window = &config.dsp.window;
     if let Some(shape) = reader.reconstructor().window() {

@@ -93,17 +93,7 @@ impl Reader {
         let mut findings = Vec::new();
         let mut rhythm = None;
         if let Some(stretch) = &task.stretch {
-            let context = stretch.context.clone();
-            let own = context.within(task.window.start, task.window.end);
-            findings.extend(statements(&own, &self.limits));
-            match self.rhythm(stretch, &task.window, when) {
-                Ok(None) => {}
-                Ok(Some((decision, finding))) => {
-                    findings.extend(finding);
-                    rhythm = Some(decision);
-                }
-                Err(error) => failures.push(error),
-            }
+            rhythm = self.listen(stretch, &task.window, when, &mut findings, &mut failures);
             self.classify(&twelve, when, &mut findings, &mut failures);
         }
         Ok(Reading {
@@ -112,6 +102,31 @@ impl Reader {
             rhythm,
             failures,
         })
+    }
+
+    /// What is said without twelve leads, by rules and by the rhythm model, as in [`read`](Self::read); what the rhythm
+    /// model decided, where it did.
+    pub fn listen(
+        &self,
+        stretch: &Stretch,
+        window: &Window,
+        when: When,
+        findings: &mut Vec<Finding>,
+        failures: &mut Vec<Error>,
+    ) -> Option<RhythmDecision> {
+        let own = stretch.context.clone().within(window.start, window.end);
+        findings.extend(statements(&own, &self.limits));
+        match self.rhythm(stretch, window, when) {
+            Ok(None) => None,
+            Ok(Some((decision, finding))) => {
+                findings.extend(finding);
+                Some(decision)
+            }
+            Err(error) => {
+                failures.push(error);
+                None
+            }
+        }
     }
 
     /// What the rhythm model decides, and what that says to a person.

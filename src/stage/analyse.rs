@@ -3,6 +3,7 @@
 //! Everything a device has is owned here and touched by one task, so there are no locks. Signal
 //! processing runs in the task itself (about 0.1 ms a packet); models run on threads of their own.
 
+mod equipment;
 mod owned;
 
 use std::collections::HashMap;
@@ -12,20 +13,19 @@ use std::time::{Duration, Instant};
 use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip};
 use infer::{Job, Outcome, Pool, Reader, Task};
 use ingest::mqtt::{Ack, Delivery};
-use ingest::{ClockEvent, Packet, TopicKind};
+use ingest::{ClockEvent, Packet, Status, TopicKind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::persist::{Commit, Committed};
 use crate::device::Receipt;
-use crate::findings::{Step, to_json};
+use crate::findings::{Noted, Step, to_json};
 use crate::live::{DeviceStatus, LatestTwelve, LiveBus, LiveEvent};
 use crate::metrics::Metrics;
 use crate::monitor::{AlarmStrip, Effects, Known, complete};
-use crate::usual::Usual;
 use crate::wall;
 
+use owned::Owned;
 pub use owned::Wearer;
-use owned::{Noted, Owned};
 
 /// What one shard may have under way.
 pub const COMMITS_OUT: usize = 256;
@@ -207,8 +207,7 @@ impl Shard {
 
     async fn delivery(&mut self, delivery: Delivery) {
         if delivery.kind == TopicKind::Status {
-            // Whether a device is online follows from its data; the message needs no more than an ack.
-            delivery.ack.done();
+            self.presence(delivery).await;
             return;
         }
         let Shared {
@@ -238,6 +237,7 @@ impl Shard {
         let mut effects = Effects::default();
         metrics.unacked.inc();
         let (receipt, released) = owned.device.packet(packet, delivery.ack, now, &mut effects);
+        owned.hear(&receipt, &mut effects);
         if receipt.blocks > 0 {
             owned.silent = false;
         }
@@ -249,6 +249,24 @@ impl Shard {
         release(metrics, released);
         metrics.dsp_seconds.inc_by(arrived.elapsed().as_secs_f64());
         self.carry_out(&id, effects, arrived, None).await;
+    }
+
+    /// A device, or the broker for it, says whether it is there. That it is, follows from its data as well; so a message
+    /// lost in a crash is made up for, and needs to be kept no longer.
+    async fn presence(&mut self, delivery: Delivery) {
+        let arrived = wall::instant();
+        let id = delivery.device;
+        let status = Status::parse(&delivery.payload);
+        delivery.ack.done();
+        match (status, self.devices.get_mut(&id)) {
+            (Ok(status), Some(owned)) => {
+                let mut effects = Effects::default();
+                owned.presence(status, &mut effects);
+                self.carry_out(&id, effects, arrived, None).await;
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => tracing::warn!(device = %id, %error, "status refused"),
+        }
     }
 
     /// Sends out what came of a device's packet.
@@ -286,7 +304,7 @@ impl Shard {
             && effects.batch.records.iter().any(|update| update.ended)
         {
             let mut steps = Vec::new();
-            owned.episodes.end(&mut steps);
+            owned.course.end(&mut steps);
             let rows = steps.into_iter().map(|(_, row)| row);
             effects.batch.findings.extend(rows);
         }
@@ -367,6 +385,7 @@ impl Shard {
             sent,
             outcome,
         } = answer;
+        let shed = matches!(outcome, Outcome::Shed);
         let read = match outcome {
             Outcome::Done(read) => Some(*read),
             Outcome::Shed => {
@@ -422,21 +441,28 @@ impl Shard {
         };
         let library = self.shared.reader.reconstructor().library();
         let form = library.rhythm().map(|model| model.form());
+        let mut effects = Effects::default();
+        owned.hear_of_window(boot, start, shed, &mut effects);
         let noted = reading.map(|reading| owned.note(boot, reading, form));
-        let Noted { steps, baseline } = noted.unwrap_or_default();
+        let Noted {
+            steps,
+            baseline,
+            reports,
+        } = noted.unwrap_or_default();
+        for report in reports {
+            owned.device.monitor().report(report, &mut effects);
+        }
         for (_, row) in steps.iter().filter(|(step, _)| *step == Step::Began) {
             let labels = [row.source.as_str(), row.name.as_str()];
             metrics.findings.with_label_values(&labels).inc();
         }
-        if steps.is_empty() && baseline.is_none() {
+        let mut batch = effects.batch;
+        batch.findings.extend(steps.into_iter().map(|(_, row)| row));
+        batch.baselines.extend(owned.patient().zip(baseline));
+        if batch.is_empty() {
             release(&metrics, owned.device.answered(boot, start));
             return;
         }
-        let batch = store::Batch {
-            findings: steps.into_iter().map(|(_, row)| row).collect(),
-            baselines: baseline.into_iter().collect(),
-            ..Default::default()
-        };
         self.commit(&id, batch, sent, Some((boot, start)), None)
             .await;
     }
@@ -562,7 +588,7 @@ impl Shard {
                     owned.patient = Some(wearer.patient.clone());
                     owned.set_limits(wearer.limits);
                     owned.calibration.clone_from(&wearer.calibration);
-                    owned.usual = Usual::new(wearer.baseline.clone());
+                    owned.course.set_usual(wearer.baseline.clone());
                 }
                 self.wearers.insert(id, wearer);
             }

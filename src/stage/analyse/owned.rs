@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use ecg::{BootId, DeviceId, Measurement, QualityReason, Rate, SignalKind, Utc};
+use ecg::{
+    BootId, DeviceId, Measurement, QualityReason, Rate, SampleIndex, SampleRate, SignalKind, Utc,
+};
 use infer::baseline::Baseline;
 use infer::{Reading, RhythmForm};
+use ingest::Status;
 use ingest::mqtt::Ack;
-use store::{FindingRow, PatientId};
+use store::PatientId;
 
+use super::equipment::{Equipment, Heard};
 use crate::config::Config;
-use crate::device::Device;
-use crate::findings::{Episodes, Fibrillation, Read, Step};
+use crate::device::{Device, Receipt};
+use crate::findings::{Course, Noted, Read};
 use crate::live::{DeviceStatus, Found, LatestTwelve, LiveBus, LiveEvent, to_thousandths};
-use crate::monitor::{Live, Monitor};
-use crate::usual::Usual;
+use crate::monitor::{Effects, Live, Monitor};
 
 /// How long a rate is shown after the beat that completed it: as long as no asystole is due.
 const RATE_SECONDS: f64 = 4.0;
@@ -34,15 +37,6 @@ pub struct Wearer {
     pub baseline: Option<Arc<Baseline>>,
 }
 
-/// What is to be written of a window.
-#[derive(Default)]
-pub(super) struct Noted {
-    /// Of its findings.
-    pub(super) steps: Vec<(Step, FindingRow)>,
-    /// What is usual for the patient, now that it is known.
-    pub(super) baseline: Option<(PatientId, String)>,
-}
-
 /// A device and what is shown of it.
 pub(super) struct Owned {
     pub(super) device: Device<Ack>,
@@ -51,9 +45,8 @@ pub(super) struct Owned {
     pub(super) rate: Option<Rate>,
     pub(super) quality: Vec<(SignalKind, f32, QualityReason)>,
     pub(super) latest: Option<LatestTwelve>,
-    pub(super) episodes: Episodes,
-    pub(super) fibrillation: Fibrillation,
-    pub(super) usual: Usual,
+    pub(super) course: Course,
+    equipment: Equipment,
     pub(super) measurement: Option<(Box<Measurement>, Utc)>,
     pub(super) patient: Option<String>,
     pub(super) limits: alarm::Limits,
@@ -92,9 +85,11 @@ impl Owned {
             rate: None,
             quality: Vec::new(),
             latest: None,
-            fibrillation: Fibrillation::default(),
-            usual: Usual::new(wearer.and_then(|wearer| wearer.baseline.clone())),
-            episodes: Episodes::resume(open.unwrap_or_default()),
+            equipment: Equipment::default(),
+            course: Course::new(
+                open.unwrap_or_default(),
+                wearer.and_then(|wearer| wearer.baseline.clone()),
+            ),
             measurement: None,
             patient,
             limits,
@@ -108,14 +103,13 @@ impl Owned {
         self.device.monitor().machine().set_limits(limits);
     }
 
-    /// Takes note of what was read from a window of a boot; what is to be written of its findings.
+    /// Takes note of what was read from a window of a boot; what came of it.
     pub(super) fn note(
         &mut self,
         boot: BootId,
         reading: Reading,
         form: Option<&RhythmForm>,
     ) -> Noted {
-        let mut noted = Noted::default();
         let Reading {
             twelve,
             findings,
@@ -125,37 +119,84 @@ impl Owned {
         let view = self.device.view();
         let (record, layout) = (view.record(), view.layout());
         let (Some(record), Some(layout), Some(anchor)) = (record, layout, view.anchor()) else {
-            return noted;
+            return Noted::default();
         };
         if record.boot != boot {
             // Of a record that is closed.
-            return noted;
-        }
-        let mut lasting = findings.clone();
-        if let (Some(form), Some(decision)) = (form, &rhythm) {
-            self.fibrillation
-                .window(record, layout.base_rate(), form, decision, &mut lasting);
+            return Noted::default();
         }
         let read = Read {
             record,
             rate: layout.base_rate(),
             anchor,
             end: twelve.end,
-            findings: &lasting,
+            findings: &findings,
         };
-        let usual = &self.usual;
-        let change = |finding: &ecg::Finding| usual.compare(finding);
-        self.episodes.window(&read, change, &mut noted.steps);
-        if let Some(patient) = self.patient.as_ref().and_then(|name| name.parse().ok()) {
-            let learnt = self.usual.learn(twelve.end, layout.base_rate(), &findings);
-            noted.baseline = learnt.map(|body| (patient, body));
-        }
+        let noted = self
+            .course
+            .window(&read, form.zip(rhythm.as_ref()), self.patient().is_some());
         self.latest = Some(LatestTwelve {
             start: anchor.utc(twelve.start),
             leads: Arc::new(twelve),
             findings: findings.into(),
         });
         noted
+    }
+
+    /// Who wears it, where that is known.
+    pub(super) fn patient(&self) -> Option<PatientId> {
+        self.patient.as_ref().and_then(|name| name.parse().ok())
+    }
+
+    /// Takes note of what a packet says of the equipment.
+    pub(super) fn hear(&mut self, receipt: &Receipt, effects: &mut Effects) {
+        let battery = self.device.battery_percent();
+        let Some((at, rate)) = self.now().filter(|_| receipt.lost.is_none()) else {
+            return;
+        };
+        let reports = self.equipment.packet(Heard {
+            at,
+            rate,
+            battery,
+            clock: receipt.clock_event.as_ref(),
+        });
+        for report in reports {
+            self.device.monitor().report(report, effects);
+        }
+    }
+
+    /// Takes note of what the device, or the broker for it, says of its presence.
+    pub(super) fn presence(&mut self, status: Status, effects: &mut Effects) {
+        let Some(at) = self.device.monitor().machine().position() else {
+            return;
+        };
+        if let Some(report) = self.equipment.status(status, at) {
+            self.device.monitor().report(report, effects);
+        }
+    }
+
+    /// Takes note of whether a window of a boot was left out.
+    pub(super) fn hear_of_window(
+        &mut self,
+        boot: BootId,
+        start: SampleIndex,
+        left_out: bool,
+        effects: &mut Effects,
+    ) {
+        let view = self.device.view();
+        let ours = view.record().is_some_and(|record| record.boot == boot);
+        let Some((_, rate)) = self.now().filter(|_| ours) else {
+            return;
+        };
+        if let Some(report) = self.equipment.window(start, left_out, rate) {
+            self.device.monitor().report(report, effects);
+        }
+    }
+
+    /// How far the open record is judged, and its base rate.
+    fn now(&mut self) -> Option<(SampleIndex, SampleRate)> {
+        let rate = self.device.view().layout()?.base_rate();
+        Some((self.device.monitor().machine().position()?, rate))
     }
 
     /// Keeps what is shown of a device up to date, and tells whoever watches.
@@ -249,7 +290,7 @@ impl Owned {
             rate_source: rate.map(|rate| rate.source),
             quality: self.quality.clone(),
             measurement: measurement.filter(|(measurement, at)| fresh(measurement, *at)),
-            findings: self.episodes.current().map(Found::from).collect(),
+            findings: self.course.current().map(Found::from).collect(),
             battery_percent: self.device.battery_percent(),
             patient: self.patient.clone(),
             limits: self.limits,
