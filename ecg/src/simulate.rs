@@ -37,6 +37,7 @@ mod noise;
 mod pulse;
 mod rhythm;
 mod truth;
+mod unrest;
 
 pub use contact::OffSpan;
 pub use noise::Noise;
@@ -54,6 +55,7 @@ use heart::{Activity, Heart};
 use noise::Electrodes;
 use pulse::Sensor;
 use rhythm::{Schedule, within};
+use unrest::Unrest;
 
 /// The range of the simulated amplifier: no lead goes beyond ± so many mV (the derived ones twice).
 pub const RAIL_MV: f64 = 10.0;
@@ -74,6 +76,12 @@ pub struct Scenario {
     pub repeat: bool,
     /// How much noise there is.
     pub noise: Noise,
+    /// How restless the wearer is: pairs of seconds and what wander, muscle noise and motion are multiplied with there, in
+    /// order, with a line between them; as often as they are less than 1, bursts of motion are fewer. Throughout 1 where
+    /// there are none.
+    pub unrest: Vec<(f64, f64)>,
+    /// The conduction system is blocked to the left: every conducted QRS is wide, with a T wave against it.
+    pub left_bundle_branch_block: bool,
     /// When electrodes, or the sensor of the PPG, are off.
     pub contact_off: Vec<OffSpan>,
 }
@@ -88,6 +96,8 @@ impl Scenario {
             rhythms: vec![(Rhythm::Sinus { bpm: 72.0 }, f64::INFINITY)],
             repeat: false,
             noise: Noise::REST,
+            unrest: Vec::new(),
+            left_bundle_branch_block: false,
             contact_off: Vec::new(),
         }
     }
@@ -171,7 +181,8 @@ impl Simulator {
         scenario.noise.check()?;
         let schedule = Schedule::new(&scenario.rhythms, scenario.repeat)?;
         let contacts = Contacts::new(scenario, schedule.cycle())?;
-        let patient = Patient::new(scenario.seed);
+        let unrest = Unrest::new(&scenario.unrest)?;
+        let patient = Patient::new(scenario.seed, scenario.left_bundle_branch_block);
         let ppg_rate = scenario.ppg_rate.unwrap_or(scenario.rate);
         let hz = scenario.rate.hz();
         Ok(Self {
@@ -180,7 +191,7 @@ impl Simulator {
             heart: Heart::new(scenario.seed, scenario.rate, schedule.clone()),
             activity: Activity::default(),
             fibrillation: Fibrillation::new(scenario.seed),
-            electrodes: Electrodes::new(scenario.seed, scenario.noise, hz, &patient),
+            electrodes: Electrodes::new(scenario.seed, scenario.noise, unrest, hz, &patient),
             sensor: Sensor::new(scenario.seed, scenario.noise.ppg, ppg_rate.hz()),
             contacts,
             patient,

@@ -241,7 +241,7 @@ pub(super) struct Patient {
 }
 
 impl Patient {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, left_bundle_branch_block: bool) -> Self {
         let chance = &mut Chance::new(seed, Purpose::Patient);
         let (frontal, horizontal) = (chance.between(-10.0, 16.0), chance.between(-8.0, 8.0));
         let gain = chance.between(0.85, 1.2);
@@ -250,12 +250,21 @@ impl Patient {
             let vector = turned(vector, frontal, horizontal).map(|x| x * gain);
             Wave::symmetric(vector, center * width, sd * width)
         };
-        // Septum to the right and front, free wall to the left, base to the back.
-        let conducted = Complex::new(vec![
-            qrs([-0.13, -0.08, -0.26], -0.025, 0.007),
-            qrs([1.0, 0.75, 0.2], 0.0, 0.011),
-            qrs([-0.15, -0.10, 0.62], 0.022, 0.010),
-        ]);
+        let conducted = Complex::new(if left_bundle_branch_block {
+            // From the right across the septum, then slowly to the left and back.
+            vec![
+                qrs([0.35, 0.25, 0.25], -0.03, 0.014),
+                qrs([0.75, 0.45, 0.8], 0.01, 0.018),
+                qrs([0.6, 0.2, 0.5], 0.045, 0.014),
+            ]
+        } else {
+            // Septum to the right and front, free wall to the left, base to the back.
+            vec![
+                qrs([-0.13, -0.08, -0.26], -0.025, 0.007),
+                qrs([1.0, 0.75, 0.2], 0.0, 0.011),
+                qrs([-0.15, -0.10, 0.62], 0.022, 0.010),
+            ]
+        });
         // From the left ventricle V1 is upright and II is not; from the outflow tract the reverse.
         let (early, late) = if chance.unit() < 0.5 {
             ([0.2, -0.5, -0.5], [-0.6, -0.9, -0.8])
@@ -268,6 +277,11 @@ impl Patient {
             chance.between(-10.0, 10.0),
         );
         let t_gain = chance.between(0.8, 1.25);
+        let t = if left_bundle_branch_block {
+            [-0.24, -0.12, -0.3]
+        } else {
+            [0.24, 0.19, -0.2]
+        };
         let p_gain = chance.between(0.85, 1.2);
         let p = |right: Vector, left: Vector| {
             let wave = |v: Vector, c| Wave::symmetric(v.map(|x| x * p_gain), c, 0.0155);
@@ -285,7 +299,7 @@ impl Patient {
             ectopic_p: p([0.01, -0.06, -0.03], [-0.04, -0.07, 0.02]),
             conducted,
             ventricular,
-            t: turned([0.24, 0.19, -0.2], t_turn.0, t_turn.1).map(|x| x * t_gain),
+            t: turned(t, t_turn.0, t_turn.1).map(|x| x * t_gain),
             discordant_t: turned(late, frontal, horizontal).map(|x| -0.33 * gain * x),
         }
     }

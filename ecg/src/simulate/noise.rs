@@ -10,6 +10,7 @@ use std::f64::consts::{PI, SQRT_2, TAU};
 use super::chance::{Chance, Purpose};
 use super::dipole::{N_ELECTRODES, Patient};
 use super::rhythm::within;
+use super::unrest::Unrest;
 use crate::Error;
 
 /// How much noise there is.
@@ -228,6 +229,9 @@ impl Burst {
 pub(super) struct Electrodes {
     hz: f64,
     noise: Noise,
+    unrest: Unrest,
+    /// The factors of one block.
+    factors: Vec<f64>,
     wander: Vec<(Oscillator, Shares)>,
     mains_drift: Oscillator,
     mains_phase: f64,
@@ -249,7 +253,7 @@ impl Electrodes {
     /// Relative height of the mains' fundamental and harmonics.
     const HARMONICS: [f64; 3] = [1.0, 0.06, 0.18];
 
-    pub(super) fn new(seed: u64, noise: Noise, hz: f64, patient: &Patient) -> Self {
+    pub(super) fn new(seed: u64, noise: Noise, unrest: Unrest, hz: f64, patient: &Patient) -> Self {
         let chance = &mut Chance::new(seed, Purpose::Electrodes);
         // Breath makes half of the power, slower things the rest.
         let mut wander = vec![(
@@ -279,6 +283,8 @@ impl Electrodes {
         Self {
             hz,
             noise,
+            unrest,
+            factors: Vec::new(),
             wander,
             mains_drift: Oscillator::new(Self::MAINS_DRIFT_HZ / hz, chance.between(0.0, TAU)),
             mains_phase,
@@ -295,11 +301,16 @@ impl Electrodes {
     /// Adds the noise to the rows of `potentials`, `n` samples from sample `first` of the record. Blocks
     /// come in order and without a gap.
     pub(super) fn render(&mut self, potentials: &mut [f64], n: usize, first: u64) {
+        self.factors.clear();
+        for k in 0..n {
+            let t = (first + k as u64) as f64 / self.hz;
+            self.factors.push(self.unrest.at(t));
+        }
         if self.noise.wander > 0.0 {
             for (oscillator, shares) in &mut self.wander {
-                for k in 0..n {
-                    let now = oscillator.sin_cos(first + k as u64);
-                    shares.add(now, potentials, n, k);
+                for (k, factor) in self.factors.iter().enumerate() {
+                    let (s, c) = oscillator.sin_cos(first + k as u64);
+                    shares.add((factor * s, factor * c), potentials, n, k);
                 }
             }
         }
@@ -307,10 +318,10 @@ impl Electrodes {
             self.add_mains(potentials, n, first);
         }
         if self.noise.muscle > 0.0 {
-            for k in 0..n {
+            for (k, factor) in self.factors.iter().enumerate() {
                 for (electrode, state) in self.muscle_state.iter_mut().enumerate() {
                     let white = self.muscle_chance.normal();
-                    potentials[electrode * n + k] += self.muscle.push(state, white);
+                    potentials[electrode * n + k] += factor * self.muscle.push(state, white);
                 }
             }
         }
@@ -354,15 +365,17 @@ impl Electrodes {
             let chance = &mut self.motion_chance;
             let electrode = (chance.unit() * N_ELECTRODES as f64).floor();
             let length = chance.between(0.4, 2.5);
-            let height = self.noise.motion * chance.between(0.3, 1.7);
+            let factor = self.unrest.at(self.next_burst);
+            let motion = factor * self.noise.motion;
+            let height = motion * chance.between(0.3, 1.7);
             let sway =
                 std::array::from_fn(|_| (chance.between(1.0, 9.0), chance.between(0.0, TAU)));
             let step = if chance.unit() < 0.4 {
-                self.noise.motion * chance.between(-1.5, 1.5)
+                motion * chance.between(-1.5, 1.5)
             } else {
                 0.0
             };
-            self.bursts.push_back(Burst {
+            let burst = Burst {
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
@@ -375,8 +388,12 @@ impl Electrodes {
                 sway,
                 step,
                 fade: chance.between(0.2, 0.8),
-                ppg: chance.between(0.2, 1.5),
-            });
+                ppg: factor * chance.between(0.2, 1.5),
+            };
+            // Somebody who is quiet moves less often, too.
+            if self.unrest.is_level() || chance.unit() < factor {
+                self.bursts.push_back(burst);
+            }
             self.next_burst += chance.wait(60.0 / self.noise.motion_per_minute);
         }
     }
