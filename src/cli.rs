@@ -211,6 +211,8 @@ enum EvaluateCommand {
     Alarms(AlarmsArgs),
     /// Ventricular tachycardia and fibrillation against .atr files, or alarms as of Challenge 2015
     Ventricular(VentricularArgs),
+    /// Alarms of the whole chain against .atr files: found, false in 24 h, delay
+    Episodes(EpisodesArgs),
     /// Twelve leads from fewer, against recordings of all twelve
     Reconstruct(ReconstructArgs),
     /// Diagnostic superclasses against PTB-XL's labels, on measured and on reconstructed leads
@@ -322,6 +324,39 @@ struct VentricularArgs {
 }
 
 #[derive(Debug, Args)]
+struct EpisodesArgs {
+    /// A folder of WFDB records with .atr files
+    #[arg(required_unless_present = "simulate")]
+    dir: Option<PathBuf>,
+    /// Simulated patients in place of records, with everything that can happen to them
+    #[arg(long, value_name = "N", conflicts_with = "dir")]
+    simulate: Option<usize>,
+    /// Hours of each simulated patient
+    #[arg(long, default_value_t = 24.0, requires = "simulate", value_name = "H")]
+    hours: f64,
+    /// Seed of the simulated patients
+    #[arg(long, default_value_t = 1, requires = "simulate", value_name = "S")]
+    seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Weights of ventricular rhythms in place of those that ship: a file, or a folder with RECORD.bin for each record
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
+    /// Find beats by these weights instead of those that ship: a file or such a folder
+    #[arg(long, value_name = "PATH")]
+    detector: Option<PathBuf>,
+    /// Use the models of this folder, such as the rhythm model of a cross-validation
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Make and classify twelve leads of every window too, as the service does; takes many times as long
+    #[arg(long)]
+    diagnose: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
 struct ReconstructArgs {
     /// A folder of twelve-lead recordings: PTB-XL as published, or any tree of WFDB and EDF files
     dir: PathBuf,
@@ -422,6 +457,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(EvaluateCommand::Delineate(args)) => evaluate::delineate(&args),
         Command::Evaluate(EvaluateCommand::Alarms(args)) => evaluate::alarms(&args),
         Command::Evaluate(EvaluateCommand::Ventricular(args)) => evaluate::ventricular(&args),
+        Command::Evaluate(EvaluateCommand::Episodes(args)) => evaluate::episodes(&args),
         Command::Evaluate(EvaluateCommand::Reconstruct(args)) => evaluate::reconstruct(&args),
         Command::Evaluate(EvaluateCommand::Classify(args)) => evaluate::classify(&args),
         Command::Evaluate(EvaluateCommand::Rhythm(args)) => evaluate::rhythm(&args),

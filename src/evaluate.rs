@@ -5,6 +5,7 @@ pub mod beats;
 pub mod classify;
 pub mod delineate;
 pub mod ec57;
+pub mod episodes;
 pub mod noise;
 pub mod qrs;
 pub mod reconstruct;

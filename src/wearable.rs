@@ -3,7 +3,7 @@
 //! `replay` and `annotate` both take their packets from [`Played`], so the offline twin sees the
 //! very samples that the service receives.
 
-use ecg::simulate::{Scenario, Simulator};
+use ecg::simulate::{Scenario, Simulator, Truth};
 use ecg::{
     Block, BootId, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec, Utc,
 };
@@ -119,11 +119,24 @@ impl Simulated {
         })
     }
 
+    /// Its signals.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// The next second.
     ///
     /// # Errors
     /// Samples that a packet cannot carry.
     pub fn second(&mut self) -> Result<Packet, ingest::Error> {
+        self.second_and_truth().map(|(packet, _)| packet)
+    }
+
+    /// The next second, and what is true of it.
+    ///
+    /// # Errors
+    /// As [`second`](Self::second).
+    pub fn second_and_truth(&mut self) -> Result<(Packet, Truth), ingest::Error> {
         let segment = self.simulator.advance(self.rate.count(1.0));
         let start = self.encoder.position();
         let signals = self
@@ -138,7 +151,8 @@ impl Simulated {
             })
             .collect();
         let time = self.time(start);
-        self.encoder.push_mv(time, &Block { start, signals })
+        let packet = self.encoder.push_mv(time, &Block { start, signals })?;
+        Ok((packet, segment.truth))
     }
 
     fn time(&self, at: SampleIndex) -> Utc {

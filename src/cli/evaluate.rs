@@ -11,13 +11,14 @@ use dsp::qrs::Networks;
 use infer::Manifest;
 
 use super::{
-    AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, Failure, QrsArgs, ReconstructArgs,
+    AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, EpisodesArgs, Failure, QrsArgs, ReconstructArgs,
     RhythmArgs, VentricularArgs, answer,
 };
 use crate::evaluate::alarms;
 use crate::evaluate::beats as classes;
 use crate::evaluate::classify as classification;
 use crate::evaluate::delineate as delineation;
+use crate::evaluate::episodes as alarms;
 use crate::evaluate::noise::Noise;
 use crate::evaluate::qrs as scores;
 use crate::evaluate::reconstruct as reconstruction;
@@ -89,6 +90,37 @@ pub(super) fn ventricular(args: &VentricularArgs) -> Result<(), Failure> {
     };
     let report =
         ventricles::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Scores the alarms of the whole chain on every record of a folder, or on simulated patients.
+pub(super) fn episodes(args: &EpisodesArgs) -> Result<(), Failure> {
+    let mut config = args.config.load()?;
+    if let Some(models) = &args.models {
+        config.infer.models.clone_from(models);
+    }
+    let reader = crate::pipeline::reader(&config).map_err(Failure::usage)?;
+    let options = alarms::Options {
+        dsp: config.dsp,
+        alarm: config.alarm,
+        reader: Arc::new(reader),
+        diagnose: args.diagnose,
+        weights: ventricles::Options {
+            models: Models::default(),
+            weights: args.weights.clone(),
+            detector: args.detector.clone(),
+        },
+    };
+    let days = args.simulate.map(|patients| alarms::Days {
+        patients,
+        hours: args.hours,
+        seed: args.seed,
+    });
+    let report = with_bar(|progress| match (days, &args.dir) {
+        (Some(days), _) => Ok(alarms::simulate(&days, &options, progress)),
+        (None, Some(dir)) => alarms::run(dir, &options, progress),
+        (None, None) => Ok(alarms::Report::default()),
+    })?;
     print(&report, args.json.then(|| report.to_json()))
 }
 

@@ -1,0 +1,230 @@
+//! One device watched as the service watches it, with nothing between the steps.
+
+use std::path::Path;
+
+use alarm::Machine;
+use dsp::Models;
+use ecg::{
+    AlarmId, AlarmState, Anchor, Block, BootId, Gap, Layout, RecordId, SampleIndex, SampleRate,
+    SignalBlock, Utc,
+};
+use infer::When;
+
+use super::super::{REFERENCE, annotations, name_of, ventricular};
+use super::reference::{Facts, Reference};
+use super::{Options, Raised, RecordScore};
+use crate::findings::{Course, Read};
+use crate::monitor::{Effects, Known, Monitor};
+use crate::record::{Player, Record};
+use crate::wearable::Played;
+
+/// Into so many parts a second is cut where its samples allow.
+const PARTS: [usize; 3] = [10, 5, 2];
+
+/// A device under watch.
+pub(super) struct Watcher<'a> {
+    options: &'a Options,
+    monitor: Monitor,
+    course: Course,
+    record: RecordId,
+    anchor: Anchor,
+    rate: SampleRate,
+    effects: Effects,
+    /// Every alarm; those that stand have no end.
+    raised: Vec<(AlarmId, Raised, bool)>,
+    /// The first sample that has not arrived.
+    arrived: SampleIndex,
+    failed: Option<String>,
+}
+
+impl<'a> Watcher<'a> {
+    /// A device with signals of `layout`, from its first sample on.
+    pub(super) fn new(
+        options: &'a Options,
+        models: Models,
+        layout: &Layout,
+    ) -> Result<Self, String> {
+        let record = RecordId {
+            device: "watched".parse().map_err(|error| format!("{error}"))?,
+            boot: BootId(0),
+        };
+        let rate = layout.base_rate();
+        let anchor = Anchor {
+            index: SampleIndex(0),
+            utc: Utc(0),
+            hz: rate.hz(),
+        };
+        let limits = options.alarm.limits;
+        let machine = Machine::new(record.device.clone(), &options.alarm, limits);
+        let mut monitor = Monitor::with_models(options.dsp.clone(), models, machine);
+        let mut effects = Effects::default();
+        let at = SampleIndex(0);
+        let started = monitor.start(record.clone(), layout, anchor, at, None, &mut effects);
+        started.map_err(|error| error.to_string())?;
+        Ok(Self {
+            options,
+            monitor,
+            course: Course::default(),
+            record,
+            anchor,
+            rate,
+            effects,
+            raised: Vec::new(),
+            arrived: at,
+            failed: None,
+        })
+    }
+
+    /// The next samples, as they arrive.
+    pub(super) fn block(&mut self, block: &Block) {
+        for part in parts(block) {
+            self.arrived = part.end();
+            self.monitor
+                .block(&part, self.anchor, Utc(0), &mut self.effects);
+            self.take();
+        }
+    }
+
+    /// Samples that never come.
+    pub(super) fn gap(&mut self, gap: Gap) {
+        self.arrived = gap.end;
+        self.monitor.gap(gap, Utc(0), &mut self.effects);
+        self.take();
+    }
+
+    /// The alarms and the seconds, now that the record is over.
+    pub(super) fn end(mut self) -> Result<(Vec<Raised>, f64), String> {
+        self.monitor.end(Utc(0), &mut self.effects);
+        self.take();
+        if let Some(reason) = self.failed {
+            return Err(reason);
+        }
+        let raised = self.raised.into_iter().map(|(_, raised, _)| raised);
+        Ok((raised.collect(), self.arrived.0 as f64 / self.rate.hz()))
+    }
+
+    /// Reads windows and takes note of alarms; all else is passed over.
+    fn take(&mut self) {
+        for known in std::mem::take(&mut self.effects.windows) {
+            self.read(known);
+        }
+        let seconds = |at: SampleIndex| at.0 as f64 / self.rate.hz();
+        for event in self.effects.batch.events.drain(..) {
+            match event.state {
+                AlarmState::Active => {
+                    let raised = Raised {
+                        condition: event.condition,
+                        priority: event.priority,
+                        onset: seconds(event.onset),
+                        out: seconds(self.arrived),
+                        end: f64::INFINITY,
+                    };
+                    self.raised.push((event.alarm, raised, true));
+                }
+                AlarmState::Latched | AlarmState::Cleared => {
+                    let of_it = |known: &&mut (AlarmId, Raised, bool)| known.0 == event.alarm;
+                    let known = self.raised.iter_mut().rev().find(of_it);
+                    if let Some((_, raised, stands @ true)) = known {
+                        raised.end = seconds(event.at);
+                        *stands = false;
+                    }
+                }
+                AlarmState::Acknowledged => {}
+            }
+        }
+        self.effects = Effects::default();
+    }
+
+    /// Reads a window as the pool does, and lets alarms follow from it as the shard does.
+    fn read(&mut self, known: Known) {
+        let Known {
+            window, stretch, ..
+        } = known;
+        let reader = &self.options.reader;
+        let (mut findings, mut failures, mut rhythm) = (Vec::new(), Vec::new(), None);
+        let end = window.end;
+        if self.options.diagnose {
+            let task = infer::Task {
+                window,
+                calibration: None,
+                stretch,
+            };
+            match reader.read(&task, When::Window) {
+                Ok(reading) => {
+                    (findings, failures, rhythm) =
+                        (reading.findings, reading.failures, reading.rhythm);
+                }
+                Err(error) => failures.push(error),
+            }
+        } else if let Some(stretch) = &stretch {
+            let when = When::Window;
+            rhythm = reader.listen(stretch, &window, when, &mut findings, &mut failures);
+        }
+        if let Some(error) = failures.first() {
+            self.failed.get_or_insert_with(|| error.to_string());
+        }
+        let read = Read {
+            record: &self.record,
+            rate: self.rate,
+            anchor: self.anchor,
+            end,
+            findings: &findings,
+        };
+        let form = reader.reconstructor().library().rhythm();
+        let form = form.map(|model| model.form());
+        let noted = self.course.window(&read, form.zip(rhythm.as_ref()), true);
+        for report in noted.reports {
+            self.monitor.report(report, &mut self.effects);
+        }
+    }
+}
+
+/// A second cut into parts, where every signal has a whole number of samples in each.
+fn parts(block: &Block) -> Vec<Block> {
+    let whole = |n: &&usize| {
+        let mut signals = block.signals.iter();
+        signals.all(|signal| signal.samples.len().is_multiple_of(**n) && !signal.samples.is_empty())
+    };
+    let n = PARTS.iter().find(whole).copied().unwrap_or(1);
+    let Some(first) = block.signals.first() else {
+        return Vec::new();
+    };
+    let step = first.samples.len() / n;
+    let part = |k: usize| Block {
+        start: SampleIndex(block.start.0 + (k * step) as u64),
+        signals: block
+            .signals
+            .iter()
+            .map(|signal| {
+                let step = signal.samples.len() / n;
+                SignalBlock {
+                    samples: signal.samples[k * step..(k + 1) * step].to_vec(),
+                    lead_off: signal.lead_off,
+                }
+            })
+            .collect(),
+    };
+    (0..n).map(part).collect()
+}
+
+/// The alarms on a recording against its annotations.
+pub(super) fn recording(path: &Path, options: &Options) -> Result<RecordScore, String> {
+    let name = name_of(path);
+    let marks = annotations(path, REFERENCE)?.list;
+    let models = ventricular::models(&options.weights, &name)?;
+    let record = Record::open(path).map_err(|error| error.to_string())?;
+    let player = Player::new(record, &[""; 0]).map_err(|error| error.to_string())?;
+    let layout = player.layout().clone();
+    let mut watcher = Watcher::new(options, models, &layout)?;
+    let mut end = SampleIndex(0);
+    let played = Played::new(player, BootId(0), Utc(0)).map_err(|error| error.to_string())?;
+    for packet in played {
+        let block = packet.map_err(|error| error.to_string())?.to_block();
+        end = block.end();
+        watcher.block(&block);
+    }
+    let facts = Facts::annotated(&marks, layout.base_rate(), end);
+    let reference = Reference::of(&facts, &options.alarm);
+    let (raised, seconds) = watcher.end()?;
+    Ok(RecordScore::of(name, seconds / 3600.0, &reference, &raised))
+}
