@@ -11,14 +11,14 @@ use dsp::qrs::Networks;
 use infer::Manifest;
 
 use super::{
-    AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, EpisodesArgs, Failure, QrsArgs, ReconstructArgs,
-    RhythmArgs, VentricularArgs, answer,
+    AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, EpisodesArgs, Failure, QrsArgs,
+    ReconstructArgs, RhythmArgs, VentricularArgs, answer,
 };
 use crate::evaluate::alarms;
 use crate::evaluate::beats as classes;
 use crate::evaluate::classify as classification;
 use crate::evaluate::delineate as delineation;
-use crate::evaluate::episodes as alarms;
+use crate::evaluate::episodes;
 use crate::evaluate::noise::Noise;
 use crate::evaluate::qrs as scores;
 use crate::evaluate::reconstruct as reconstruction;
@@ -100,7 +100,7 @@ pub(super) fn episodes(args: &EpisodesArgs) -> Result<(), Failure> {
         config.infer.models.clone_from(models);
     }
     let reader = crate::pipeline::reader(&config).map_err(Failure::usage)?;
-    let options = alarms::Options {
+    let options = episodes::Options {
         dsp: config.dsp,
         alarm: config.alarm,
         reader: Arc::new(reader),
@@ -111,15 +111,15 @@ pub(super) fn episodes(args: &EpisodesArgs) -> Result<(), Failure> {
             detector: args.detector.clone(),
         },
     };
-    let days = args.simulate.map(|patients| alarms::Days {
+    let days = args.simulate.map(|patients| episodes::Days {
         patients,
         hours: args.hours,
         seed: args.seed,
     });
     let report = with_bar(|progress| match (days, &args.dir) {
-        (Some(days), _) => Ok(alarms::simulate(&days, &options, progress)),
-        (None, Some(dir)) => alarms::run(dir, &options, progress),
-        (None, None) => Ok(alarms::Report::default()),
+        (Some(days), _) => Ok(episodes::simulate(&days, &options, progress)),
+        (None, Some(dir)) => episodes::run(dir, &options, progress),
+        (None, None) => Ok(episodes::Report::default()),
     })?;
     print(&report, args.json.then(|| report.to_json()))
 }
