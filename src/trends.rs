@@ -1,7 +1,8 @@
 //! What builds up over minutes: ventricular beats, and a rate that drifts away.
 //!
-//! **Pure: beats and rates of a record in order go in, what to tell the alarm machine comes out.** A restart starts both
-//! anew. Ventricular beats are complete again after a minute, the rate after forty; until then nothing of it begins, and what
+//! **Pure: beats and rates of a record in order go in, what to tell the alarm machine comes out, when it changes.** What gave
+//! way to a greater alarm is not told again after it. A restart starts both
+//! anew. Ventricular beats are complete again after a minute, the rate after fifty; until then nothing of it begins, and what
 //! stands ends no sooner than it would have.
 
 use std::collections::VecDeque;
@@ -18,10 +19,10 @@ const FEW: usize = 5;
 const CALM: f64 = 300.0;
 
 /// Minutes that the rate of now is the median of, and those before that it is compared with.
-const NOW: usize = 10;
+const NOW: usize = 20;
 const BEFORE: usize = 60;
 /// So many of them must have a rate.
-const ENOUGH_NOW: usize = 8;
+const ENOUGH_NOW: usize = 15;
 const ENOUGH_BEFORE: usize = 30;
 /// The rate has drifted if it is farther away than both, as a share and in beats per minute.
 const AWAY: (f64, f64) = (0.3, 20.0);
@@ -37,6 +38,7 @@ pub struct Burden {
     /// From where on all beats are known, and since when they have been few.
     since: Option<SampleIndex>,
     calm: Option<SampleIndex>,
+    told: Option<bool>,
 }
 
 impl Burden {
@@ -68,11 +70,7 @@ impl Burden {
             _ if calm >= CALM => Said::Absent { evidence },
             _ => return None,
         };
-        Some(Report {
-            condition: Condition::VentricularBurden,
-            at,
-            said,
-        })
+        news(&mut self.told, Condition::VentricularBurden, at, said)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -94,6 +92,22 @@ pub struct Drift {
     open: Option<(u64, f64, u32)>,
     /// The minute in which a drift began.
     drifting: Option<u64>,
+    told: Option<bool>,
+}
+
+/// A report, if it says something else than was `told`.
+fn news(
+    told: &mut Option<bool>,
+    condition: Condition,
+    at: SampleIndex,
+    said: Said,
+) -> Option<Report> {
+    let present = matches!(said, Said::Present { .. });
+    (told.replace(present) != Some(present)).then_some(Report {
+        condition,
+        at,
+        said,
+    })
 }
 
 impl Drift {
@@ -132,8 +146,9 @@ impl Drift {
         let now = median(&mut self.minutes.range(split..), ENOUGH_NOW)?;
         let before = median(&mut self.minutes.range(..split), ENOUGH_BEFORE)?;
         let away = (now - before).abs();
-        let evidence =
-            format!("median rate {now:.0}/min in 10 minutes, {before:.0}/min in the hour before");
+        let evidence = format!(
+            "median rate {now:.0}/min in {NOW} minutes, {before:.0}/min in the hour before"
+        );
         let over = self.drifting.is_some_and(|since| minute - since >= LONGEST);
         let said = if away <= BACK * before || over {
             if !over {
@@ -149,11 +164,7 @@ impl Drift {
         } else {
             return None;
         };
-        Some(Report {
-            condition: Condition::RateTrend,
-            at,
-            said,
-        })
+        news(&mut self.told, Condition::RateTrend, at, said)
     }
 }
 
@@ -222,7 +233,7 @@ mod tests {
                 70.0
             }
         };
-        assert_eq!(drifts(walk, 200), [(86, true), (115, false)]);
+        assert_eq!(drifts(walk, 200), [(101, true), (130, false)]);
         let fever = |minute: u64| if minute >= 80 { 105.0 } else { 70.0 };
         let told = drifts(fever, 400);
         assert_eq!(told.len(), 2);
@@ -230,6 +241,6 @@ mod tests {
         // Thirty percent of 60 are fewer than 20 a minute.
         assert_eq!(drifts(|m| if m >= 80 { 79.0 } else { 60.0 }, 200), []);
         // Half an hour before must be known.
-        assert_eq!(drifts(|m| if m >= 20 { 120.0 } else { 60.0 }, 40), []);
+        assert_eq!(drifts(|m| if m >= 25 { 120.0 } else { 60.0 }, 50), []);
     }
 }

@@ -9,7 +9,7 @@
 //! | atrial fibrillation | the episode of `rhythm::Episodes`, of 30 s and more | | at once | anything |
 //! | AV block | first-degree AV block | 60 s | 60 s | new, worse, not known |
 //! | ST change | ST elevation, ST depression, all of whose leads are measured | 60 s | 60 s | new, worse |
-//! | ventricular run | ventricular tachycardia of three beats and more | | 15 s | anything |
+//! | ventricular run | ventricular tachycardia of three beats and more | | 15 s | new, worse, not known |
 //! | | idioventricular rhythm: pacing looks the same | | 15 s | new, worse |
 //! | new finding | all others that are diagnoses ([`OTHERS`] are not) | 60 s each | 60 s | new, worse |
 //!
@@ -174,7 +174,9 @@ fn condition(finding: &Finding, change: Option<Change>) -> Option<Condition> {
             let measured = |(_, origin): &(_, LeadOrigin)| *origin == LeadOrigin::Measured;
             (differs && finding.leads.iter().all(measured)).then_some(Condition::StChange)
         }
-        "ventricular_tachycardia" if rule => Some(Condition::VentricularRun),
+        "ventricular_tachycardia" if rule => {
+            (differs || change.is_none()).then_some(Condition::VentricularRun)
+        }
         "idioventricular_rhythm" if rule => differs.then_some(Condition::VentricularRun),
         _ if OTHERS.contains(&name) => None,
         _ => differs.then_some(Condition::NewFinding),
@@ -330,10 +332,10 @@ mod tests {
             (fibrillation, 25, None),
             (run, 30, None),
         ];
-        assert_eq!(
-            told(&windows, Some(Change::Unchanged), LeadOrigin::Measured),
-            expected
-        );
+        assert_eq!(told(&windows, None, LeadOrigin::Measured), expected);
+        // What is usual for a patient is no run to be told; fibrillation is.
+        let usual = told(&windows, Some(Change::Unchanged), LeadOrigin::Measured);
+        assert_eq!(usual, expected[1..3]);
     }
 
     #[test]
