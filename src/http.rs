@@ -91,6 +91,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/api/v1/devices/{device}/findings", get(api::findings))
         .route("/api/v1/devices/{device}/suppressed", get(api::suppressed))
         .route("/api/v1/strips/{alarm}", get(api::strip))
+        .route("/api/v1/strips/{alarm}/end", get(api::end_strip))
         .route("/api/v1/trends", get(api::trends))
         .route("/api/v1/live", get(live::stream))
         .fallback(page::file)

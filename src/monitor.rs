@@ -68,7 +68,7 @@ pub struct Known {
 
 /// The measured signals around an alarm.
 pub struct AlarmStrip {
-    /// The alarm.
+    /// The alarm, or its [end](AlarmId::at_end).
     pub alarm: AlarmId,
     /// Measured signals only.
     pub strip: Strip,
@@ -116,7 +116,7 @@ struct OpenRecord {
     late_from: SampleIndex,
     /// The minutes that facts were added to since the last commit; at least the newest one.
     trends: BTreeMap<u64, Trend>,
-    /// Alarms whose strip the trace has not reached yet.
+    /// Alarms, and ends of rhythms, whose strip the trace has not reached yet.
     wanted: Vec<(AlarmId, SampleIndex)>,
     /// What the chain said of late; `None` for a record without ECG.
     collector: Option<Collector>,
@@ -415,10 +415,16 @@ impl Monitor {
         effects.batch.suppressions.extend(held_back);
         for event in self.events.drain(..) {
             if let Some(open) = &mut self.open
-                && event.state == AlarmState::Active
                 && event.record == open.id
             {
-                open.wanted.push((event.alarm, event.at));
+                // An end that somebody's acknowledgement made is none.
+                let ended = matches!(event.state, AlarmState::Latched | AlarmState::Cleared)
+                    && event.by.is_none();
+                if event.state == AlarmState::Active {
+                    open.wanted.push((event.alarm, event.at));
+                } else if ended && event.condition.is_rhythm() {
+                    open.wanted.push((event.alarm.at_end(), event.at));
+                }
             }
             effects.batch.events.push(event);
         }
@@ -684,5 +690,55 @@ mod tests {
             assert!(classed.count() >= context.beats.len() - 1);
             assert!(context.measurements.len() * 10 >= context.beats.len() * 7);
         }
+    }
+
+    #[test]
+    fn a_rhythm_has_a_strip_where_it_was_told_and_one_where_it_ended() {
+        let rate = SampleRate::new(HZ as f64).unwrap();
+        let mut scenario = Scenario::new(7, rate);
+        scenario.rhythms = vec![
+            (Rhythm::Sinus { bpm: 75.0 }, 20.0),
+            (Rhythm::Asystole, 8.0),
+            (Rhythm::Sinus { bpm: 75.0 }, f64::INFINITY),
+        ];
+        let segment = simulate::record(&scenario, 45.0).unwrap();
+        let spec = SignalSpec {
+            kind: SignalKind::Ecg(Lead::II),
+            rate,
+        };
+        let layout = Layout::new(&[spec]).unwrap();
+        let id = RecordId {
+            device: "vest".parse().unwrap(),
+            boot: BootId(1),
+        };
+        let limits = alarm::Limits::new(40.0, 150.0).unwrap();
+        let machine = Machine::new(id.device.clone(), &alarm::Config::default(), limits);
+        let mut monitor = Monitor::new(dsp::Config::default(), machine);
+        let anchor = Anchor {
+            index: SampleIndex(0),
+            utc: Utc(0),
+            hz: HZ as f64,
+        };
+        let mut effects = Effects::default();
+        let started = monitor.start(id, &layout, anchor, SampleIndex(0), None, &mut effects);
+        started.unwrap();
+        for (second, samples) in (0..).zip(segment.lead(Lead::II).unwrap().chunks(HZ)) {
+            let block = Block {
+                start: SampleIndex(second * HZ as u64),
+                signals: vec![SignalBlock {
+                    samples: samples.to_vec(),
+                    lead_off: false,
+                }],
+            };
+            monitor.block(&block, anchor, Utc(0), &mut effects);
+        }
+        let raised = |event: &&AlarmEvent| event.condition == ecg::Condition::Asystole;
+        let asystole: Vec<&AlarmEvent> = effects.batch.events.iter().filter(raised).collect();
+        let [active, latched] = asystole[..] else {
+            panic!("{asystole:?}");
+        };
+        let of = |alarm| effects.strips.iter().find(|strip| strip.alarm == alarm);
+        assert_eq!(of(active.alarm).unwrap().strip.end, active.at);
+        assert_eq!(of(active.alarm.at_end()).unwrap().strip.end, latched.at);
     }
 }

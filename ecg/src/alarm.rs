@@ -115,6 +115,20 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// Whether it is a rhythm, of which the signals at its end are shown too.
+    pub fn is_rhythm(self) -> bool {
+        matches!(
+            self,
+            Self::Asystole
+                | Self::VentricularFibrillation
+                | Self::VentricularTachycardia
+                | Self::Pause
+                | Self::AtrialFibrillation
+        )
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -207,6 +221,12 @@ impl AlarmId {
     pub fn new(record: &RecordId, condition: Condition, onset: SampleIndex) -> Self {
         let name = format!("{record}/{condition}/{onset}");
         Self(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
+    }
+
+    /// What the signals at the end of this occurrence are kept under; those at its onset are under its own id.
+    #[must_use]
+    pub fn at_end(self) -> Self {
+        Self(Uuid::new_v5(&self.0, b"end"))
     }
 }
 
@@ -359,6 +379,8 @@ mod tests {
         ] {
             assert_ne!(id, other);
         }
+        assert_ne!(id.at_end(), id);
+        assert_ne!(id.at_end(), id.at_end().at_end());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::Json;
-use ecg::{AlarmId, DeviceId};
+use ecg::{AlarmId, AlarmState, DeviceId};
 use serde::Deserialize;
 use store::{AlarmFilter, AlarmRow, PatientId};
 use utoipa::{IntoParams, OpenApi};
@@ -38,6 +38,7 @@ type Shared = State<Arc<Service>>;
         alarm,
         acknowledge,
         strip,
+        end_strip,
         trends,
         findings,
         suppressed
@@ -392,7 +393,27 @@ pub(super) async fn strip(State(service): Shared, Path(id): Path<String>) -> Ans
     let (row, _) = find_alarm(running, id).await?;
     let strip = running.store.strip(id).await?;
     let strip = strip.ok_or_else(|| Error::NotFound(format!("no strip of alarm {id} yet")))?;
-    Ok(Json(json::Strip::of_alarm(&row, &strip)))
+    Ok(Json(json::Strip::of_alarm(&row, row.raised, &strip)))
+}
+
+/// The signals at the end of a rhythm that an alarm was about.
+#[utoipa::path(get, path = "/api/v1/strips/{alarm}/end", params(("alarm" = String, Path)),
+    responses((status = 200, body = json::Strip), (status = 404, body = json::Failure)))]
+pub(super) async fn end_strip(
+    State(service): Shared,
+    Path(id): Path<String>,
+) -> Answer<json::Strip> {
+    let running = service.running()?;
+    let id = alarm_id(&id)?;
+    let (row, events) = find_alarm(running, id).await?;
+    let over =
+        |event: &&ecg::AlarmEvent| matches!(event.state, AlarmState::Latched | AlarmState::Cleared);
+    let end = events.iter().find(over).map(|event| event.utc);
+    let strip = running.store.strip(id.at_end()).await?;
+    let (end, strip) = end
+        .zip(strip)
+        .ok_or_else(|| Error::NotFound(format!("no strip of the end of alarm {id} yet")))?;
+    Ok(Json(json::Strip::of_alarm(&row, end, &strip)))
 }
 
 /// Which episodes.

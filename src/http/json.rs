@@ -1,6 +1,9 @@
 //! The API's bodies. Domain types carry no serde; this is their boundary.
 
-use ecg::{DeviceId, LeadOrigin, SampleRate, SignalKind, Trend as Minute, Utc};
+use ecg::{
+    AlarmId, AlarmState, Condition, DeviceId, LeadOrigin, SampleRate, SignalKind, Trend as Minute,
+    Utc,
+};
 use serde::{Deserialize, Serialize};
 use store::{AlarmRow, FindingRow};
 use utoipa::ToSchema;
@@ -240,6 +243,13 @@ pub(super) struct Alarm {
     pub(super) evidence: String,
     /// Where the signals around it are, once they are there.
     pub(super) strip: Option<String>,
+    /// Where the signals at its end are, of a rhythm that is over.
+    pub(super) end_strip: Option<String>,
+}
+
+/// Where the strip of an alarm is.
+fn strip_of(alarm: AlarmId) -> String {
+    format!("/api/v1/strips/{alarm}")
 }
 
 impl Alarm {
@@ -259,9 +269,11 @@ impl Alarm {
             acknowledged_by: row.acknowledged_by.clone(),
             acknowledged_at: row.acknowledged_at.map(rfc3339),
             evidence: row.evidence.clone(),
-            strip: row
-                .has_strip
-                .then(|| format!("/api/v1/strips/{}", row.alarm)),
+            strip: row.has_strip.then(|| strip_of(row.alarm)),
+            end_strip: {
+                let over = matches!(row.state, AlarmState::Latched | AlarmState::Cleared);
+                (over && row.condition.is_rhythm()).then(|| format!("{}/end", strip_of(row.alarm)))
+            },
         }
     }
 }
@@ -393,7 +405,8 @@ impl From<&ecg::ModelRef> for Model {
 }
 
 impl Strip {
-    pub(super) fn of_alarm(row: &AlarmRow, kept: &store::AlarmStrip) -> Self {
+    /// That of an alarm, or of its end, which was `decided` at this instant.
+    pub(super) fn of_alarm(row: &AlarmRow, decided: Utc, kept: &store::AlarmStrip) -> Self {
         let strip = &kept.strip;
         let n_samples = strip
             .signals
@@ -403,7 +416,7 @@ impl Strip {
         Self {
             alarm: Some(row.alarm.to_string()),
             // The strip ends at the sample that satisfied the condition, or where the signal ended.
-            start: rfc3339(row.raised.plus_seconds(-seconds)),
+            start: rfc3339(decided.plus_seconds(-seconds)),
             seconds,
             rate_hz: strip.rate.hz(),
             start_sample: strip.start.0,
@@ -505,6 +518,10 @@ pub(super) struct Episode {
     /// Against what is usual for the patient: `new`, `worse`, `better` or `unchanged`; null while nothing is known of
     /// that.
     pub(super) change: Option<&'static str>,
+    /// Where the signals are on which an alarm of it was raised, of a rhythm that alarms.
+    pub(super) strip: Option<String>,
+    /// Where those are on which it ended.
+    pub(super) end_strip: Option<String>,
     /// The finding of the first window, with its evidence.
     #[schema(value_type = crate::findings::Finding<'static>)]
     pub(super) first: serde_json::Value,
@@ -512,7 +529,18 @@ pub(super) struct Episode {
 
 impl From<&FindingRow> for Episode {
     fn from(row: &FindingRow) -> Self {
+        let condition: Option<Condition> = row.name.parse().ok();
+        // Its alarm begins where it begins, so that the id is known.
+        let alarm = condition
+            .filter(|condition| *condition == Condition::AtrialFibrillation)
+            .map(|condition| AlarmId::new(&row.record, condition, row.onset));
+        let strip = alarm.map(strip_of);
         Self {
+            end_strip: strip
+                .as_ref()
+                .filter(|_| row.ended)
+                .map(|strip| format!("{strip}/end")),
+            strip,
             name: row.name.clone(),
             text: row.text.clone(),
             source: row.source.clone(),
