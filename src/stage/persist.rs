@@ -125,13 +125,16 @@ impl Persist {
         for commit in gathered {
             batch.append(commit.batch.clone());
         }
+        batch.at = Some(wall::utc());
         match self.commit(&batch).await {
             Ok(()) => true,
             Err(GaveUp) if self.give_up.is_cancelled() => false,
             Err(GaveUp) => {
                 // The database refuses something in it for good: find out whose it is.
                 for commit in gathered {
-                    if self.commit(&commit.batch).await.is_ok() {
+                    let mut alone = commit.batch.clone();
+                    alone.at = batch.at;
+                    if self.commit(&alone).await.is_ok() {
                         continue;
                     }
                     if self.give_up.is_cancelled() {

@@ -42,6 +42,8 @@ pub struct AlarmRow {
     pub acknowledged_at: Option<Utc>,
     /// Whether there is a [strip](Store::strip).
     pub has_strip: bool,
+    /// How often it was escalated because nobody acknowledged it, and when last.
+    pub escalated: Option<(u32, Utc)>,
 }
 
 /// Which alarms to list; the default asks for the newest hundred.
@@ -147,7 +149,8 @@ macro_rules! alarm_columns {
     () => {
         "SELECT a.alarm, a.device, a.boot, a.patient, a.condition, a.kind, a.priority, a.state,
             a.onset, a.raised_utc, a.updated_utc, a.evidence, a.acknowledged_by, a.acknowledged_utc,
-            EXISTS (SELECT 1 FROM strips s WHERE s.alarm = a.alarm) AS has_strip
+            EXISTS (SELECT 1 FROM strips s WHERE s.alarm = a.alarm) AS has_strip,
+            a.escalated_level, a.escalated_utc
          FROM alarms a"
     };
 }
@@ -227,6 +230,8 @@ struct AlarmColumns {
     acknowledged_by: Option<String>,
     acknowledged_utc: Option<i64>,
     has_strip: bool,
+    escalated_level: i64,
+    escalated_utc: Option<i64>,
 }
 
 impl AlarmColumns {
@@ -246,6 +251,10 @@ impl AlarmColumns {
             acknowledged_by: self.acknowledged_by,
             acknowledged_at: self.acknowledged_utc.map(Utc),
             has_strip: self.has_strip,
+            escalated: match self.escalated_utc {
+                Some(at) => Some((unsigned32("level", self.escalated_level)?, Utc(at))),
+                None => None,
+            },
         })
     }
 }
@@ -293,7 +302,7 @@ pub(crate) fn record_id(device: &str, boot: i64) -> Result<RecordId, Error> {
     })
 }
 
-fn kind(name: &str) -> Result<AlarmKind, Error> {
+pub(crate) fn kind(name: &str) -> Result<AlarmKind, Error> {
     [AlarmKind::Physiological, AlarmKind::Technical]
         .into_iter()
         .find(|kind| kind.name() == name)

@@ -45,7 +45,7 @@ pub struct AlarmStrip {
 /// | record | the furthest `durable_until`, among equals the later |
 /// | beat | the first, completed by the first class that is given |
 /// | gap | the longest from the same start |
-/// | event | the first of an alarm and state |
+/// | event | the first of an alarm and state; with it comes a message in the outbox, once |
 /// | suppression | the first of an alarm |
 /// | strip | the first of an alarm |
 /// | finding | the first of an episode, with the furthest end, whether it ended there, and the highest probability |
@@ -71,6 +71,9 @@ pub struct Batch {
     pub baselines: Vec<(PatientId, String)>,
     /// Minutes, each complete up to now: it replaces what was stored of the same minute.
     pub trends: Vec<Trend>,
+    /// When all of it is committed, by the clock of whoever does: what messages of alarms and escalations are timed by.
+    /// Without it they are timed by their events.
+    pub at: Option<Utc>,
 }
 
 impl Batch {
@@ -103,5 +106,6 @@ impl Batch {
         self.findings.append(&mut later.findings);
         self.baselines.append(&mut later.baselines);
         self.trends.append(&mut later.trends);
+        self.at = self.at.max(later.at);
     }
 }

@@ -7,6 +7,8 @@
 //!   repeat after a crash finds its rows already there.
 //! * A beat, a gap, an alarm event or a strip is never taken back. An alarm only moves forward, in
 //!   whatever order its events arrive.
+//! * An alarm event that is new brings its [message](Message) into the outbox in the same transaction, and one that is
+//!   not brings none: what is to be told to others is as durable as the event, and told of once.
 //! * [`Store::resume`] tells a restarted process all that it needs to carry on.
 //!
 //! One [`Store`] speaks to either database, chosen by the URL in [`Config`]; the same tests run on
@@ -53,13 +55,17 @@ mod calibrations;
 mod commit;
 mod config;
 mod database;
+mod deliveries;
 mod devices;
 mod error;
 mod findings;
 mod history;
+mod outbox;
+mod pauses;
 mod resume;
 mod rows;
 mod strip;
+mod subscribers;
 mod suppressions;
 
 pub use alarms::{AlarmFilter, AlarmRow};
@@ -67,7 +73,11 @@ pub use batch::{AlarmStrip, Batch, RecordUpdate};
 pub use calibrations::CalibrationRow;
 pub use config::Config;
 pub use database::Store;
+pub use deliveries::{Backlog, Delivery, DeliveryState, Held, NewDelivery, Outcome};
 pub use devices::{DeviceRow, PatientId, RecordRow};
 pub use error::Error;
 pub use findings::FindingRow;
+pub use outbox::{EscalationRule, Message, MessageKind};
+pub use pauses::Pause;
 pub use resume::{RECENT_SECONDS, Resume};
+pub use subscribers::{Subscriber, SubscriberFilter, SubscriberSettings};

@@ -27,6 +27,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) findings: Vec<FindingLine<'a>>,
     pub(crate) baselines: Vec<BaselineLine<'a>>,
     pub(crate) trends: Vec<TrendLine<'a>>,
+    pub(crate) at: Option<i64>,
 }
 
 pub(crate) struct DeviceSeen<'a> {
@@ -79,6 +80,8 @@ pub(crate) struct EventLine<'a> {
     pub(crate) utc: i64,
     pub(crate) given_by: Option<&'a str>,
     pub(crate) evidence: &'a str,
+    /// Its place among the events of the batch.
+    pub(crate) place: usize,
 }
 
 pub(crate) struct SuppressionLine<'a> {
@@ -167,6 +170,7 @@ impl<'a> Rows<'a> {
             findings: findings(batch)?,
             baselines: baselines(batch)?,
             trends: trends(batch)?,
+            at: batch.at.map(|at| at.0),
         })
     }
 }
@@ -298,14 +302,14 @@ fn suppression(held: &Suppression) -> Result<SuppressionLine<'_>, Error> {
 
 fn events(batch: &Batch) -> Result<Vec<EventLine<'_>>, Error> {
     let mut events = BTreeMap::new();
-    for event in &batch.events {
-        let line = event_line(event)?;
+    for (place, event) in batch.events.iter().enumerate() {
+        let line = event_line(event, place)?;
         events.entry((line.alarm, line.step)).or_insert(line);
     }
     Ok(events.into_values().collect())
 }
 
-fn event_line(event: &AlarmEvent) -> Result<EventLine<'_>, Error> {
+fn event_line(event: &AlarmEvent, place: usize) -> Result<EventLine<'_>, Error> {
     Ok(EventLine {
         event: event.id(),
         alarm: event.alarm.0,
@@ -326,6 +330,7 @@ fn event_line(event: &AlarmEvent) -> Result<EventLine<'_>, Error> {
         utc: event.utc.0,
         given_by: optional_text("name of who acknowledged", event.by.as_deref())?,
         evidence: text("evidence", &event.evidence)?,
+        place,
     })
 }
 

@@ -4,7 +4,9 @@ use sqlx::{PgConnection, PgPool};
 
 use super::on_conflict;
 use crate::Error;
+use crate::outbox::{OutboxLock, outbox_columns, outbox_values};
 use crate::rows::{EventLine, Rows};
+use uuid::Uuid;
 
 type Written = Result<(), sqlx::Error>;
 
@@ -28,9 +30,10 @@ pub(super) async fn write(pool: &PgPool, rows: &Rows<'_>) -> Result<(), Error> {
     if !rows.gaps.is_empty() {
         gaps(connection, rows).await?;
     }
+    let mut news = Vec::new();
     if !rows.events.is_empty() {
         alarms(connection, rows).await?;
-        alarm_events(connection, rows).await?;
+        news = alarm_events(connection, rows).await?;
     }
     if !rows.strips.is_empty() {
         strips(connection, rows).await?;
@@ -46,6 +49,10 @@ pub(super) async fn write(pool: &PgPool, rows: &Rows<'_>) -> Result<(), Error> {
     }
     if !rows.trends.is_empty() {
         trends(connection, rows).await?;
+    }
+    // Last, for it takes the lock that all writers of messages share: whoever has it waits for nobody.
+    if !news.is_empty() {
+        outbox(connection, news, rows).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -129,6 +136,7 @@ async fn gaps(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
 /// event of every alarm, which also locks every row in order of the ids, then the second of those
 /// that have one, and so on.
 async fn alarms(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
+    let at = rows.at;
     let mut turns: Vec<Vec<&EventLine<'_>>> = Vec::new();
     for events in rows.events.chunk_by(|a, b| a.alarm == b.alarm) {
         for (turn, event) in events.iter().enumerate() {
@@ -142,13 +150,13 @@ async fn alarms(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
         sqlx::query(concat!(
             "INSERT INTO alarms (alarm, device, boot, patient, condition, kind, priority, onset,
                 state, step, updated_utc, raised_step, raised_utc, evidence,
-                acknowledged_step, acknowledged_by, acknowledged_utc)
+                acknowledged_step, acknowledged_by, acknowledged_utc, stored_utc)
              SELECT e.alarm, e.device, e.boot,
                 (SELECT d.patient FROM devices d WHERE d.device = e.device COLLATE \"C\"),
                 e.condition, e.kind, e.priority, e.onset,
                 e.state, e.step, e.utc, e.step, e.utc, e.evidence,
                 CASE WHEN e.given_by IS NOT NULL THEN e.step END, e.given_by,
-                CASE WHEN e.given_by IS NOT NULL THEN e.utc END
+                CASE WHEN e.given_by IS NOT NULL THEN e.utc END, $13
              FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
                 $7::bigint[], $8::text[], $9::smallint[], $10::bigint[], $11::text[], $12::text[])
              AS e (alarm, device, boot, condition, kind, priority, onset, state, step, utc,
@@ -167,21 +175,27 @@ async fn alarms(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
         .bind(column!(rows, utc))
         .bind(column!(rows, evidence))
         .bind(column!(rows, given_by))
+        .bind(at)
         .execute(&mut *connection)
         .await?;
     }
     Ok(())
 }
 
-async fn alarm_events(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
+/// The events that were not there before, in the order of the batch.
+async fn alarm_events(
+    connection: &mut PgConnection,
+    rows: &Rows<'_>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
     let rows = &rows.events;
-    sqlx::query(concat!(
+    let mut news: Vec<Uuid> = sqlx::query_scalar(concat!(
         "INSERT INTO alarm_events (event, alarm, device, boot, condition, kind, priority, state,
             onset, decided_at, utc, given_by, evidence)
          SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[],
             $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[],
             $12::text[], $13::text[])",
-        on_conflict!(alarm_events)
+        on_conflict!(alarm_events),
+        " RETURNING event"
     ))
     .bind(column!(rows, event))
     .bind(column!(rows, alarm))
@@ -196,6 +210,31 @@ async fn alarm_events(connection: &mut PgConnection, rows: &Rows<'_>) -> Written
     .bind(column!(rows, utc))
     .bind(column!(rows, given_by))
     .bind(column!(rows, evidence))
+    .fetch_all(connection)
+    .await?;
+    let place = |event: &Uuid| {
+        rows.iter()
+            .find(|row| row.event == *event)
+            .map(|row| row.place)
+    };
+    news.sort_by_key(place);
+    Ok(news)
+}
+
+async fn outbox(connection: &mut PgConnection, news: Vec<Uuid>, rows: &Rows<'_>) -> Written {
+    sqlx::query(PgConnection::LOCK)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(concat!(
+        "INSERT INTO outbox (",
+        outbox_columns!(),
+        ") SELECT ",
+        outbox_values!(),
+        " JOIN UNNEST($1::uuid[]) WITH ORDINALITY AS n (event, place) ON n.event = e.event
+          ORDER BY n.place ON CONFLICT (message) DO NOTHING"
+    ))
+    .bind(news)
+    .bind(rows.at)
     .execute(connection)
     .await
     .map(drop)

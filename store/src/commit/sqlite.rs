@@ -4,6 +4,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::on_conflict;
 use crate::Error;
+use crate::outbox::{outbox_columns, outbox_values};
 use crate::rows::Rows;
 
 type Written = Result<(), sqlx::Error>;
@@ -110,9 +111,9 @@ async fn alarms(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
         sqlx::query(concat!(
             "INSERT INTO alarms (alarm, device, boot, patient, condition, kind, priority, onset,
                 state, step, updated_utc, raised_step, raised_utc, evidence,
-                acknowledged_step, acknowledged_by, acknowledged_utc)
+                acknowledged_step, acknowledged_by, acknowledged_utc, stored_utc)
              VALUES ($1, $2, $3, (SELECT d.patient FROM devices d WHERE d.device = $2), $4, $5, $6,
-                $7, $8, $9, $10, $9, $10, $11, $12, $13, $14)",
+                $7, $8, $9, $10, $9, $10, $11, $12, $13, $14, $15)",
             on_conflict!(alarms)
         ))
         .bind(row.alarm)
@@ -129,6 +130,7 @@ async fn alarms(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
         .bind(acknowledged.then_some(row.step))
         .bind(row.given_by)
         .bind(acknowledged.then_some(row.utc))
+        .bind(rows.at)
         .execute(&mut *connection)
         .await?;
     }
@@ -136,8 +138,9 @@ async fn alarms(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
 }
 
 async fn alarm_events(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
+    let mut news = Vec::new();
     for row in &rows.events {
-        sqlx::query(concat!(
+        let stored = sqlx::query(concat!(
             "INSERT INTO alarm_events (event, alarm, device, boot, condition, kind, priority,
                 state, onset, decided_at, utc, given_by, evidence)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
@@ -156,6 +159,23 @@ async fn alarm_events(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Wri
         .bind(row.utc)
         .bind(row.given_by)
         .bind(row.evidence)
+        .execute(&mut *connection)
+        .await?;
+        if stored.rows_affected() > 0 {
+            news.push(row);
+        }
+    }
+    news.sort_by_key(|row| row.place);
+    for row in news {
+        sqlx::query(concat!(
+            "INSERT INTO outbox (",
+            outbox_columns!(),
+            ") SELECT ",
+            outbox_values!(),
+            " WHERE e.event = $1 ON CONFLICT (message) DO NOTHING"
+        ))
+        .bind(row.event)
+        .bind(rows.at)
         .execute(&mut *connection)
         .await?;
     }

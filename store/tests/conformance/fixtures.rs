@@ -188,6 +188,7 @@ pub(crate) fn full_batch() -> Batch {
         suppressions: vec![held_back(&one, 900), held_back(&one, 2000)],
         events: vec![raised, event(&one, 500, AlarmState::Latched)],
         trends: vec![trend(&one, 0, 18), trend(&one, 1, 0)],
+        at: None,
     }
 }
 

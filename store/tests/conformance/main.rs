@@ -10,6 +10,7 @@
 
 mod alarms;
 mod database;
+mod delivery;
 mod devices;
 mod fixtures;
 mod opening;
@@ -54,6 +55,14 @@ on_both! {
     storing::what_no_column_holds_is_refused
     storing::a_damaged_row_is_an_error
     storing::commits_from_all_sides
+    delivery::a_new_event_brings_one_message
+    delivery::a_reader_misses_no_message
+    delivery::who_nobody_answers_is_escalated_once
+    delivery::deliveries_are_in_order_per_device
+    delivery::what_is_held_knows_its_alarm
+    delivery::subscribers_come_back_and_keep_their_secret
+    delivery::the_last_pause_of_a_device_is_in_force
+    delivery::devices_with_alarms_are_found
     opening::migrating_again_changes_nothing
     opening::a_newer_database_is_left_alone
 }

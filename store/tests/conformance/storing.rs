@@ -196,6 +196,7 @@ pub(crate) async fn what_is_twice_in_a_batch_is_merged(db: &Database) {
         suppressions: vec![held_back(&one, 500), held_back(&one, 500)],
         baselines: Vec::new(),
         trends: vec![trend(&one, 0, 5), trend(&one, 0, 3)],
+        at: None,
     };
     // All at once, and one after the other.
     for (store, how) in [(&db.store, "at once"), (&db.another().await, "one by one")] {
