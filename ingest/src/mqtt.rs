@@ -27,6 +27,7 @@ mod config;
 mod link;
 mod monitor;
 mod publisher;
+mod retainer;
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -50,6 +51,7 @@ pub use ack::Ack;
 pub use config::{Config, Protocol, Tls};
 pub use monitor::{Counts, Loss, Monitor, State};
 pub use publisher::{Progress, Publisher, PublisherConfig};
+pub use retainer::Retainer;
 
 /// How long the goodbye may take once nothing is waited for any more.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! Topics: `einthoven/v1/{device}/signal` for packets, `einthoven/v1/{device}/status` for presence.
+//! Topics: `einthoven/v1/{device}/signal` for packets, `einthoven/v1/{device}/status` for presence; and, published by the
+//! service, `einthoven/v1/{device}/alarm` for the alarms that are open.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,6 +74,11 @@ impl FromStr for Topic {
     }
 }
 
+/// The topic of a device's open alarms: retained, published by the service, never received by it.
+pub fn alarm_topic(device: &DeviceId) -> String {
+    format!("{ROOT}{device}/alarm")
+}
+
 /// Whether a device is connected, as it says itself or as its last will says for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the type's comment says it")]
@@ -128,6 +134,7 @@ mod tests {
             "einthoven/v1/w/signal/",
             "einthoven/v1/w/x/signal",
             "einthoven/v1/w/Signal",
+            "einthoven/v1/w/alarm",
             "einthoven/v1/w w/signal",
             "x/einthoven/v1/w/signal",
         ] {
@@ -143,6 +150,12 @@ mod tests {
             TopicKind::Signal.shared_filter("g"),
             "$share/g/einthoven/v1/+/signal"
         );
+    }
+
+    #[test]
+    fn alarms_have_a_topic_of_their_own() {
+        let topic = alarm_topic(&"w-1".parse().unwrap());
+        assert_eq!(topic, "einthoven/v1/w-1/alarm");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ecg::DeviceId;
 use ingest::mqtt::{
-    Config, Delivery, Loss, Monitor, Protocol, Publisher, PublisherConfig, State, run,
+    Config, Delivery, Loss, Monitor, Protocol, Publisher, PublisherConfig, Retainer, State, run,
 };
 use ingest::{Error, Status, TopicKind};
 use tokio::sync::mpsc;
@@ -423,4 +423,80 @@ async fn a_broker_that_is_not_there_is_an_error_for_a_publisher_and_a_state_for_
     assert!(monitor.ready().unwrap_err().contains("refused"));
     shutdown.cancel();
     timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
+}
+
+/// What a subscriber who comes now is given of a topic at once.
+async fn retained(url: &str, topic: &str) -> Option<String> {
+    let (host, port) = url
+        .strip_prefix("mqtt://")
+        .unwrap()
+        .split_once(':')
+        .unwrap();
+    let mut options = rumqttc::MqttOptions::new("late", host, port.parse().unwrap());
+    options.set_clean_session(true);
+    let (client, mut events) = rumqttc::AsyncClient::new(options, 8);
+    client
+        .subscribe(topic, rumqttc::QoS::AtLeastOnce)
+        .await
+        .unwrap();
+    let message = async {
+        loop {
+            let event = events.poll().await.unwrap();
+            if let rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) = event {
+                assert!(publish.retain);
+                return String::from_utf8(publish.payload.to_vec()).unwrap();
+            }
+        }
+    };
+    timeout(Duration::from_millis(500), message).await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_last_is_retained_also_after_the_broker_was_away() {
+    for protocol in BOTH {
+        let mut broker = Broker::start();
+        let url = broker.url();
+        let retainer = Retainer::start(&config(&url, protocol)).unwrap();
+        let set = async |topic: &str, payload: String| {
+            retainer
+                .set(topic.to_owned(), payload.into())
+                .await
+                .unwrap();
+        };
+        let mut progress = retainer.watch();
+        for k in 0..100 {
+            set("einthoven/v1/a/alarm", format!("a{k}")).await;
+            set(&format!("einthoven/v1/d{k}/alarm"), format!("d{k}")).await;
+        }
+        let all = progress.wait_for(|progress| progress.acked > 100);
+        timeout(PATIENCE, all).await.unwrap().unwrap();
+        let a = async |wanted: &str| {
+            let come = async {
+                while retained(&url, "einthoven/v1/a/alarm").await.as_deref() != Some(wanted) {}
+            };
+            timeout(PATIENCE, come)
+                .await
+                .expect("the newest is retained");
+        };
+        a("a99").await;
+        for k in [0, 57, 99] {
+            let topic = format!("einthoven/v1/d{k}/alarm");
+            assert_eq!(retained(&url, &topic).await, Some(format!("d{k}")));
+        }
+
+        broker.stop();
+        set("einthoven/v1/a/alarm", "one".into()).await;
+        set("einthoven/v1/a/alarm", "two".into()).await;
+        broker.resume();
+        a("two").await;
+        // Nothing old comes after it.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        a("two").await;
+        set("einthoven/v1/a/alarm", "three".into()).await;
+        assert!(retainer.close(PATIENCE).await);
+        assert_eq!(
+            retained(&url, "einthoven/v1/a/alarm").await.as_deref(),
+            Some("three")
+        );
+    }
 }
