@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::calibration;
 use crate::config::Config;
+use crate::delivery::Outgoing;
 use crate::http::{self, Running, Service};
 use crate::live::LiveBus;
 use crate::metrics::Metrics;
@@ -88,6 +89,7 @@ impl App {
             starting: why,
             default_limits: config.alarm.limits,
             shutdown: shutdown.clone(),
+            outgoing: Arc::new(Outgoing::default()),
         });
         let router = http::router(Arc::clone(&service));
         let ended = http_shutdown.clone();
@@ -160,6 +162,7 @@ async fn run_pipeline(
         known,
         Arc::clone(&service.metrics),
         service.live.clone(),
+        Arc::clone(&service.outgoing),
         shutdown,
     )?;
     let running = Running {
@@ -167,6 +170,7 @@ async fn run_pipeline(
         handle: pipeline.handle.clone(),
         broker: Arc::clone(&pipeline.broker),
         database: pipeline.database.clone(),
+        outgoing: Arc::clone(&service.outgoing),
     };
     if service.running.set(running).is_err() {
         return Err(Error::Failed("the pipeline was started twice".into()));
@@ -211,6 +215,7 @@ async fn open_store(
                 devices: store.devices().await?,
                 calibrations: calibration::in_force(store.calibrations().await?),
                 baselines: usual::read(store.baselines().await?),
+                pauses: store.pauses(wall::utc()).await?,
             };
             Ok::<_, store::Error>((store, known))
         };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::delivery;
 use crate::stage::{analyse, persist};
 
 /// The commented defaults, as compiled in.
@@ -46,6 +47,8 @@ pub struct Config {
     pub http: Http,
     /// Starting and stopping.
     pub service: Service,
+    /// Getting alarms out.
+    pub delivery: delivery::Config,
 }
 
 /// The models.
@@ -157,6 +160,7 @@ impl Config {
         self.alarm
             .validate()
             .map_err(|error| format!("alarm: {error}"))?;
+        self.delivery.check()?;
         if self.persist.most == 0 {
             return Err("persist.most is 0, where at least 1 is needed".into());
         }
@@ -196,6 +200,7 @@ impl Config {
         section("persist", toml::Table::try_from(&self.persist))?;
         section("http", toml::Table::try_from(&self.http))?;
         section("service", toml::Table::try_from(&self.service))?;
+        section("delivery", toml::Table::try_from(&self.delivery))?;
         Ok(text)
     }
 }

@@ -8,6 +8,8 @@ mod error;
 mod json;
 mod live;
 mod page;
+mod pauses;
+mod subscribers;
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
+use crate::delivery::Outgoing;
 use crate::live::LiveBus;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
@@ -40,6 +43,8 @@ pub struct Service {
     pub default_limits: alarm::Limits,
     /// Ends the live streams.
     pub shutdown: CancellationToken,
+    /// Who is told that there is news for subscribers, and who is paused.
+    pub outgoing: Arc<Outgoing>,
 }
 
 /// What exists once the service has started.
@@ -52,6 +57,8 @@ pub struct Running {
     pub broker: Arc<ingest::mqtt::Monitor>,
     /// Why the database cannot be written, if it cannot.
     pub database: watch::Receiver<Option<String>>,
+    /// As in [`Service`].
+    pub outgoing: Arc<Outgoing>,
 }
 
 impl Service {
@@ -94,10 +101,45 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/api/v1/strips/{alarm}/end", get(api::end_strip))
         .route("/api/v1/trends", get(api::trends))
         .route("/api/v1/live", get(live::stream))
+        .route(
+            "/api/v1/devices/{device}/pause",
+            put(pauses::begin).delete(pauses::end),
+        )
+        .route(
+            "/api/v1/subscribers",
+            get(subscribers::list).post(subscribers::add),
+        )
+        .route(
+            "/api/v1/subscribers/{id}",
+            get(subscribers::one)
+                .put(subscribers::change)
+                .delete(subscribers::remove),
+        )
+        .route(
+            "/api/v1/subscribers/{id}/deliveries",
+            get(subscribers::deliveries),
+        )
+        .route(
+            "/api/v1/subscribers/{id}/deliveries/retry",
+            post(subscribers::retry_all),
+        )
+        .route(
+            "/api/v1/subscribers/{id}/deliveries/{message}/retry",
+            post(subscribers::retry),
+        )
         .fallback(page::file)
         .layer(middleware::from_fn_with_state(Arc::clone(&service), count))
         .layer(middleware::from_fn(secure))
         .with_state(service)
+}
+
+/// A device's open alarms as they are published over MQTT: what the API says of each.
+pub(crate) fn open_alarms(rows: &[store::AlarmRow], outgoing: &Outgoing) -> String {
+    let alarms: Vec<_> = rows
+        .iter()
+        .map(|row| json::Alarm::new(row).paused(outgoing))
+        .collect();
+    serde_json::to_string(&alarms).expect("text and numbers become JSON")
 }
 
 /// Counts requests by route, never by path.

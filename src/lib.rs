@@ -6,6 +6,7 @@ pub mod app;
 pub mod calibration;
 pub mod cli;
 pub mod config;
+pub mod delivery;
 pub mod device;
 pub mod evaluate;
 pub mod findings;

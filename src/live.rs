@@ -38,13 +38,36 @@ pub enum LiveEvent {
     Status(DeviceStatus),
     /// A step of an alarm, durable already.
     Alarm(uuid::Uuid),
+    /// Nobody acknowledged an alarm in time.
+    Escalated {
+        /// Whose it is.
+        device: DeviceId,
+        /// Which.
+        alarm: ecg::AlarmId,
+        /// How often by now.
+        level: u32,
+        /// When.
+        at: Utc,
+    },
+    /// Messages of a device are paused, or go on.
+    Pause {
+        /// Which.
+        device: DeviceId,
+        /// Until when; `None` if they go on.
+        until: Option<Utc>,
+        /// Who said so; `None` where the time was up.
+        by: Option<String>,
+    },
 }
 
 impl LiveEvent {
     /// The device it speaks of; `None` for an alarm, which is looked up.
     pub fn device(&self) -> Option<&DeviceId> {
         match self {
-            LiveEvent::Trace { device, .. } | LiveEvent::Beat { device, .. } => Some(device),
+            LiveEvent::Trace { device, .. }
+            | LiveEvent::Beat { device, .. }
+            | LiveEvent::Escalated { device, .. }
+            | LiveEvent::Pause { device, .. } => Some(device),
             LiveEvent::Status(status) => Some(&status.device),
             LiveEvent::Alarm(_) => None,
         }

@@ -71,6 +71,22 @@ pub struct Metrics {
     pub devices_online: IntGauge,
     /// `process_start_time_seconds`
     pub started: Gauge,
+    /// `delivery_latency_seconds`
+    pub delivery_latency: Histogram,
+    /// `delivery_attempts_total{outcome}`
+    pub delivery_attempts: IntCounterVec,
+    /// `delivery_pending{subscriber}`
+    pub delivery_pending: IntGaugeVec,
+    /// `delivery_held{subscriber}`
+    pub delivery_held: IntGaugeVec,
+    /// `delivery_dead{subscriber}`
+    pub delivery_dead: IntGaugeVec,
+    /// `delivery_escalations_total{priority}`
+    pub escalations: IntCounterVec,
+    /// `delivery_mqtt_published_total`
+    pub announced: IntCounter,
+    /// `delivery_mqtt_failures_total`
+    pub announce_failures: IntCounter,
 }
 
 impl Metrics {
@@ -100,6 +116,11 @@ impl Metrics {
             // Thirteen buckets, each twice the one before.
             let buckets = prometheus::exponential_buckets(from, 2.0, 13)?;
             let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
@@ -214,6 +235,44 @@ impl Metrics {
             )?,
             devices_online: gauge("devices_online", "Devices that have sent data lately.")?,
             started,
+            delivery_latency: histogram(
+                "delivery_latency_seconds",
+                "From a message's commit to the receiver's 2xx.",
+                0.005,
+            )?,
+            delivery_attempts: counters(
+                "delivery_attempts_total",
+                "Attempts to deliver a message to a webhook, by outcome.",
+                &["outcome"],
+            )?,
+            delivery_pending: gauges(
+                "delivery_pending",
+                "Messages that a subscriber is still to get.",
+                &["subscriber"],
+            )?,
+            delivery_held: gauges(
+                "delivery_held",
+                "Messages that wait for the end of a pause.",
+                &["subscriber"],
+            )?,
+            delivery_dead: gauges(
+                "delivery_dead",
+                "Messages that were given up and are still kept.",
+                &["subscriber"],
+            )?,
+            escalations: counters(
+                "delivery_escalations_total",
+                "Alarms that nobody acknowledged in time, once for each level.",
+                &["priority"],
+            )?,
+            announced: counter(
+                "delivery_mqtt_published_total",
+                "Sets of open alarms that the broker has taken.",
+            )?,
+            announce_failures: counter(
+                "delivery_mqtt_failures_total",
+                "Sets of open alarms that the broker has refused.",
+            )?,
             registry,
         })
     }
@@ -233,6 +292,30 @@ impl Metrics {
         let up = |state: &&State| matches!(state, State::Connected { .. });
         let n_up = states.borrow().iter().filter(up).count();
         self.connected.set(i64::try_from(n_up).unwrap_or(i64::MAX));
+    }
+
+    /// Takes over how much a subscriber has not got.
+    pub fn observe_backlog(&self, backlog: &store::Backlog) {
+        let subscriber = backlog.subscriber.to_string();
+        for (gauge, value) in [
+            (&self.delivery_pending, backlog.pending),
+            (&self.delivery_held, backlog.held),
+            (&self.delivery_dead, backlog.dead),
+        ] {
+            gauge.with_label_values(&[&subscriber]).set(value);
+        }
+    }
+
+    /// Forgets a subscriber who is gone.
+    pub fn forget_subscriber(&self, id: uuid::Uuid) {
+        for gauge in [
+            &self.delivery_pending,
+            &self.delivery_held,
+            &self.delivery_dead,
+        ] {
+            // An error says that nothing was counted of it.
+            gauge.remove_label_values(&[&id.to_string()]).ok();
+        }
     }
 
     /// The registry in Prometheus' text format.

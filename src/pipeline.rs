@@ -10,6 +10,10 @@
 //! | committed | persist -> shard | as many as a shard may have out | cannot be |
 //! | commands | API -> shard | 64 | the request waits |
 //! | live bus | shards, persist -> subscribers | 4,096 events | slow subscribers miss events and are told how many |
+//! | outgoing | persist, escalate, API -> deliver, announce | the word that there is news | news is news; the database has the rest |
+//!
+//! Behind persist, and never in its way: `deliver` takes messages from the database to webhooks, `escalate` writes those
+//! that nobody's silence makes, `announce` keeps open alarms on MQTT, over a connection of its own.
 //!
 //! Nothing goes upstream but acks. Beats and alarms do not pass the models.
 
@@ -19,15 +23,20 @@ use std::time::Duration;
 
 use ecg::{AlarmId, DeviceId, SampleRate};
 use infer::{Library, Pool, Reader, Reconstructor, When};
+use ingest::mqtt::Retainer;
 use store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::delivery::Outgoing;
 use crate::live::{DeviceStatus, LatestTwelve, LiveBus};
 use crate::metrics::Metrics;
 use crate::stage::analyse::{COMMITS_OUT, Calibrations, Command, Inbox, Shard, Shared, Wearer};
+use crate::stage::announce::Announce;
+use crate::stage::deliver::Deliver;
+use crate::stage::escalate::Escalate;
 use crate::stage::persist::{Commit, Persist};
 use crate::stage::route;
 use crate::usual::Baselines;
@@ -62,6 +71,8 @@ pub struct Known {
     pub calibrations: Calibrations,
     /// What is usual for patients, by patient.
     pub baselines: Baselines,
+    /// Whose messages are paused.
+    pub pauses: Vec<store::Pause>,
 }
 
 /// What cannot be started.
@@ -158,12 +169,17 @@ impl Pipeline {
     ///
     /// # Errors
     /// Settings or models that cannot be used; nothing runs then.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the whole wiring, in the order of a sample's way"
+    )]
     pub fn start(
         config: Config,
         store: Store,
         known: Known,
         metrics: Arc<Metrics>,
         live: LiveBus,
+        outgoing: Arc<Outgoing>,
         shutdown: &CancellationToken,
     ) -> Result<Self, Error> {
         let reader = Arc::new(reader(&config)?);
@@ -180,7 +196,11 @@ impl Pipeline {
             devices,
             calibrations,
             baselines,
+            pauses,
         } = known;
+        for pause in pauses {
+            outgoing.set_pause(&pause.device.clone(), Some(pause));
+        }
         for event in resume.iter().flat_map(|resume| &resume.standing) {
             metrics
                 .standing
@@ -205,6 +225,15 @@ impl Pipeline {
             ..config.mqtt.clone()
         };
         let persist_config = config.persist.clone();
+        let delivery = Delivering {
+            config: config.delivery.clone(),
+            store: store.clone(),
+            outgoing: Arc::clone(&outgoing),
+            live: live.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let retainer = delivery.config.mqtt.then(|| Retainer::start(&config.mqtt));
+        let retainer = retainer.transpose()?;
         let shared = Arc::new(Shared {
             config,
             pool,
@@ -259,8 +288,12 @@ impl Pipeline {
             health,
             metrics,
             give_up: give_up.clone(),
+            outgoing,
         };
         tasks.push(("persist", tokio::spawn(persist.run())));
+
+        // 4. database -> webhooks, MQTT
+        delivery.start(retainer, shutdown, &mut tasks);
 
         let handle = Handle {
             commands: commands.into(),
@@ -319,6 +352,53 @@ impl Pipeline {
         let done = tokio::time::timeout(limit, all).await.is_ok();
         give_up.cancel();
         done
+    }
+}
+
+/// What the stages behind persist work with.
+struct Delivering {
+    config: crate::delivery::Config,
+    store: Store,
+    outgoing: Arc<Outgoing>,
+    live: LiveBus,
+    metrics: Arc<Metrics>,
+}
+
+impl Delivering {
+    fn start(
+        self,
+        retainer: Option<Retainer>,
+        shutdown: &CancellationToken,
+        tasks: &mut Vec<(&'static str, JoinHandle<()>)>,
+    ) {
+        let deliver = Deliver {
+            config: self.config.clone(),
+            store: self.store.clone(),
+            outgoing: Arc::clone(&self.outgoing),
+            metrics: Arc::clone(&self.metrics),
+            shutdown: shutdown.clone(),
+        };
+        tasks.push(("deliver", tokio::spawn(deliver.run())));
+        if let Some(retainer) = retainer {
+            let announce = Announce {
+                store: self.store.clone(),
+                outgoing: Arc::clone(&self.outgoing),
+                retainer,
+                retention: self.config.retention,
+                metrics: Arc::clone(&self.metrics),
+                shutdown: shutdown.clone(),
+            };
+            tasks.push(("announce", tokio::spawn(announce.run())));
+        }
+        let escalate = Escalate {
+            config: self.config,
+            store: self.store,
+            outgoing: self.outgoing,
+            live: self.live,
+            metrics: self.metrics,
+            shutdown: shutdown.clone(),
+        };
+        tasks.push(("escalate", tokio::spawn(escalate.run())));
     }
 }
 

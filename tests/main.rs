@@ -3,6 +3,7 @@
 //! * [`demo`]: the first run of a newcomer, and the page in a browser;
 //! * [`twin`]: the service against its offline twin, with a bad link and with SIGKILL;
 //! * [`bad_input`]: what must not hurt;
+//! * [`delivery`]: alarms get out, to webhooks and over MQTT, whatever fails;
 //! * [`commands`]: the command line by itself;
 //! * [`holter`]: ectopic beats and heart rate variability in what `annotate` writes;
 //! * [`findings`]: what is found in the signals, again from the strip alone;
@@ -21,6 +22,7 @@
 
 mod bad_input;
 mod commands;
+mod delivery;
 mod demo;
 mod findings;
 mod holter;

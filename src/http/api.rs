@@ -17,8 +17,8 @@ use crate::live::DeviceStatus;
 use crate::stage::analyse::Wearer;
 use crate::wall::{parse_rfc3339, rfc3339, utc};
 
-type Answer<T> = Result<Json<T>, Error>;
-type Shared = State<Arc<Service>>;
+pub(super) type Answer<T> = Result<Json<T>, Error>;
+pub(super) type Shared = State<Arc<Service>>;
 
 /// The description of the API.
 #[derive(OpenApi)]
@@ -41,24 +41,34 @@ type Shared = State<Arc<Service>>;
         end_strip,
         trends,
         findings,
-        suppressed
+        suppressed,
+        super::pauses::begin,
+        super::pauses::end,
+        super::subscribers::list,
+        super::subscribers::add,
+        super::subscribers::one,
+        super::subscribers::change,
+        super::subscribers::remove,
+        super::subscribers::deliveries,
+        super::subscribers::retry_all,
+        super::subscribers::retry
     ),
-    components(schemas(json::Failure, json::Ready))
+    components(schemas(json::Failure, json::Ready, crate::delivery::Body<'static>))
 )]
 pub(super) struct Document;
 
 /// Most rows in one answer.
 const MOST: u32 = 1000;
 
-fn device_id(name: &str) -> Result<DeviceId, Error> {
+pub(super) fn device_id(name: &str) -> Result<DeviceId, Error> {
     name.parse().map_err(|error: ecg::Error| refused(error))
 }
 
-fn refused(error: impl std::fmt::Display) -> Error {
+pub(super) fn refused(error: impl std::fmt::Display) -> Error {
     Error::Invalid(error.to_string())
 }
 
-fn person(name: &str) -> Result<&str, Error> {
+pub(super) fn person(name: &str) -> Result<&str, Error> {
     let length = name.chars().count();
     if name.trim().is_empty() || length > 64 || name.chars().any(char::is_control) {
         return Err(Error::Invalid(format!(
@@ -72,18 +82,20 @@ fn instant(text: Option<&str>) -> Result<Option<ecg::Utc>, Error> {
     text.map(parse_rfc3339).transpose().map_err(Error::Invalid)
 }
 
-fn word<T: std::str::FromStr<Err = ecg::Error>>(text: Option<&str>) -> Result<Option<T>, Error> {
+pub(super) fn word<T: std::str::FromStr<Err = ecg::Error>>(
+    text: Option<&str>,
+) -> Result<Option<T>, Error> {
     text.map(str::parse)
         .transpose()
         .map_err(|error: ecg::Error| Error::Invalid(error.to_string()))
 }
 
-fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Error> {
+pub(super) fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Error> {
     body.map(|Json(body)| body)
         .map_err(|rejection| Error::Invalid(rejection.body_text()))
 }
 
-fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Error> {
+pub(super) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Error> {
     query
         .map(|Query(query)| query)
         .map_err(|rejection| Error::Invalid(rejection.body_text()))
@@ -107,7 +119,7 @@ fn cursor(text: &str) -> Result<(ecg::Utc, AlarmId), Error> {
 }
 
 /// How many rows at most.
-fn limit(asked: Option<u32>) -> Result<u32, Error> {
+pub(super) fn limit(asked: Option<u32>) -> Result<u32, Error> {
     let limit = asked.unwrap_or(100);
     if limit == 0 || limit > MOST {
         return Err(Error::Invalid(format!(
@@ -129,8 +141,9 @@ async fn find_alarm(
 #[utoipa::path(get, path = "/api/v1/devices", responses((status = 200, body = json::Devices)))]
 pub(super) async fn devices(State(service): Shared) -> Answer<json::Devices> {
     let statuses = all_devices(service.running()?).await?;
+    let device = |status| json::Device::from(status).paused(&service.outgoing);
     Ok(Json(json::Devices {
-        devices: statuses.iter().map(json::Device::from).collect(),
+        devices: statuses.iter().map(device).collect(),
     }))
 }
 
@@ -143,12 +156,12 @@ fn busy() -> Error {
     Error::NotReady("everything waits for the database, or the service is stopping".into())
 }
 
-async fn find_device(running: &Running, id: &DeviceId) -> Result<json::Device, Error> {
+pub(super) async fn find_device(running: &Running, id: &DeviceId) -> Result<json::Device, Error> {
     let statuses = all_devices(running).await?;
     statuses
         .iter()
         .find(|status| status.device == *id)
-        .map(json::Device::from)
+        .map(|status| json::Device::from(status).paused(&running.outgoing))
         .ok_or_else(|| Error::NotFound(format!("no device {id}")))
 }
 
@@ -325,7 +338,10 @@ pub(super) async fn alarms(
         })
         .flatten();
     Ok(Json(json::Alarms {
-        alarms: rows.iter().map(json::Alarm::new).collect(),
+        alarms: rows
+            .iter()
+            .map(|row| json::Alarm::new(row).paused(&service.outgoing))
+            .collect(),
         next,
     }))
 }
@@ -354,7 +370,7 @@ pub(super) async fn alarm(
         })
         .collect();
     Ok(Json(json::AlarmDetail {
-        alarm: json::Alarm::new(&row),
+        alarm: json::Alarm::new(&row).paused(&service.outgoing),
         onset,
         events,
     }))
@@ -381,7 +397,7 @@ pub(super) async fn acknowledge(
         None => return Err(busy()),
     }
     let (row, _) = find_alarm(running, id).await?;
-    Ok(Json(json::Alarm::new(&row)))
+    Ok(Json(json::Alarm::new(&row).paused(&service.outgoing)))
 }
 
 /// The signals around an alarm: measured, derived and reconstructed leads, each marked.

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use store::{AlarmRow, FindingRow};
 use utoipa::ToSchema;
 
+use crate::delivery::Outgoing;
 use crate::findings::to_json;
 use crate::live::{DeviceStatus, Found, LatestTwelve, to_thousandths};
-use crate::wall::rfc3339;
+use crate::wall::{rfc3339, utc};
 
 /// What went wrong.
 #[derive(Serialize, ToSchema)]
@@ -70,6 +71,21 @@ pub(super) struct Device {
     pub(super) findings: Vec<Standing>,
     pub(super) battery_percent: Option<u8>,
     pub(super) limits: Limits,
+    /// Until when messages of medium and low priority are held back; null where they are not.
+    pub(super) paused_until: Option<String>,
+    /// Who asked for that.
+    pub(super) paused_by: Option<String>,
+}
+
+impl Device {
+    /// With the pause in force, if there is one.
+    pub(super) fn paused(mut self, outgoing: &Outgoing) -> Self {
+        let device: Option<DeviceId> = self.device.parse().ok();
+        let pause = device.and_then(|device| outgoing.pause(&device, utc()));
+        self.paused_until = pause.as_ref().map(|pause| rfc3339(pause.until));
+        self.paused_by = pause.map(|pause| pause.by);
+        self
+    }
 }
 
 /// What was measured of a beat and, as medians, of those before it, on measured leads only. What cannot be measured
@@ -204,6 +220,8 @@ impl From<&DeviceStatus> for Device {
                 low_bpm: status.limits.low_bpm(),
                 high_bpm: status.limits.high_bpm(),
             },
+            paused_until: None,
+            paused_by: None,
         }
     }
 }
@@ -245,6 +263,12 @@ pub(super) struct Alarm {
     pub(super) strip: Option<String>,
     /// Where the signals at its end are, of a rhythm that is over.
     pub(super) end_strip: Option<String>,
+    /// How often it was escalated because nobody acknowledged it; 0 for not.
+    pub(super) escalated_level: u32,
+    /// When last.
+    pub(super) escalated_at: Option<String>,
+    /// Whether its messages are held back because the device is paused; never for high priority.
+    pub(super) paused: bool,
 }
 
 /// Where the strip of an alarm is.
@@ -274,7 +298,18 @@ impl Alarm {
                 let over = matches!(row.state, AlarmState::Latched | AlarmState::Cleared);
                 (over && row.condition.is_rhythm()).then(|| format!("{}/end", strip_of(row.alarm)))
             },
+            escalated_level: row.escalated.map_or(0, |(level, _)| level),
+            escalated_at: row.escalated.map(|(_, at)| rfc3339(at)),
+            paused: false,
         }
+    }
+
+    /// With whether its messages are held back.
+    pub(super) fn paused(mut self, outgoing: &Outgoing) -> Self {
+        let device: Option<DeviceId> = self.device.parse().ok();
+        let is_paused = device.is_some_and(|device| outgoing.pause(&device, utc()).is_some());
+        self.paused = is_paused && self.priority != ecg::Priority::High.name();
+        self
     }
 }
 
@@ -324,6 +359,16 @@ pub(super) struct SetPatient {
     /// A pseudonym, 1 to 64 characters of `A-Z a-z 0-9 _ -`.
     pub(super) patient: String,
     /// Who says so, 1 to 64 characters.
+    pub(super) by: String,
+}
+
+/// How long messages wait.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetPause {
+    /// 1 to 30.
+    pub(super) minutes: u32,
+    /// Who asks for it, 1 to 64 characters.
     pub(super) by: String,
 }
 
@@ -702,6 +747,45 @@ impl<'a> Beat<'a> {
         Self {
             device: device.as_str(),
             at_ms: at.0 as f64 / 1e3,
+        }
+    }
+}
+
+/// Nobody acknowledged an alarm in time.
+#[derive(Serialize)]
+pub(super) struct Escalated<'a> {
+    device: &'a str,
+    alarm: String,
+    level: u32,
+    at: String,
+}
+
+impl<'a> Escalated<'a> {
+    pub(super) fn new(device: &'a DeviceId, alarm: ecg::AlarmId, level: u32, at: Utc) -> Self {
+        Self {
+            device: device.as_str(),
+            alarm: alarm.to_string(),
+            level,
+            at: rfc3339(at),
+        }
+    }
+}
+
+/// Messages of a device are paused, or go on.
+#[derive(Serialize)]
+pub(super) struct Paused<'a> {
+    device: &'a str,
+    /// Null where they go on.
+    until: Option<String>,
+    by: Option<&'a str>,
+}
+
+impl<'a> Paused<'a> {
+    pub(super) fn new(device: &'a DeviceId, until: Option<Utc>, by: Option<&'a str>) -> Self {
+        Self {
+            device: device.as_str(),
+            until: until.map(rfc3339),
+            by,
         }
     }
 }

@@ -98,7 +98,9 @@ async fn render(service: &Service, event: &LiveEvent, only: Option<&[DeviceId]>)
             signals,
         } => named("trace").json_data(json::Trace::new(device, *start, *rate, signals)),
         LiveEvent::Beat { device, at } => named("beat").json_data(json::Beat::new(device, *at)),
-        LiveEvent::Status(status) => named("status").json_data(json::Device::from(status)),
+        LiveEvent::Status(status) => {
+            named("status").json_data(json::Device::from(status).paused(&service.outgoing))
+        }
         LiveEvent::Alarm(id) => {
             // Looked up, so that what is shown is what is stored.
             let (alarm, _) = service
@@ -111,7 +113,16 @@ async fn render(service: &Service, event: &LiveEvent, only: Option<&[DeviceId]>)
             if !watched(&alarm.record.device) {
                 return None;
             }
-            named("alarm").json_data(json::Alarm::new(&alarm))
+            named("alarm").json_data(json::Alarm::new(&alarm).paused(&service.outgoing))
+        }
+        LiveEvent::Escalated {
+            device,
+            alarm,
+            level,
+            at,
+        } => named("escalation").json_data(json::Escalated::new(device, *alarm, *level, *at)),
+        LiveEvent::Pause { device, until, by } => {
+            named("pause").json_data(json::Paused::new(device, *until, by.as_deref()))
         }
     }
     .ok()

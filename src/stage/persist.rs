@@ -12,6 +12,7 @@ use store::{Batch, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::delivery::Outgoing;
 use crate::device::Watermark;
 use crate::live::{LiveBus, LiveEvent};
 use crate::metrics::Metrics;
@@ -84,6 +85,8 @@ pub struct Persist {
     pub metrics: Arc<Metrics>,
     /// Ends the retries: what is not durable then stays unacked, and comes again.
     pub give_up: CancellationToken,
+    /// Who takes alarms further, once they are durable.
+    pub outgoing: Arc<Outgoing>,
 }
 
 impl Persist {
@@ -209,6 +212,13 @@ impl Persist {
 
     /// Tells shards, waiting people and live subscribers.
     fn answer(&self, gathered: &mut Vec<Commit>) {
+        let changed =
+            |commit: &&Commit| !commit.batch.events.is_empty() || !commit.batch.strips.is_empty();
+        let changed = gathered.iter().filter(changed);
+        let devices: Vec<DeviceId> = changed.map(|commit| commit.device.clone()).collect();
+        if !devices.is_empty() {
+            self.outgoing.ring(devices);
+        }
         for commit in gathered.drain(..) {
             for event in &commit.batch.events {
                 self.metrics

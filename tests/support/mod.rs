@@ -1,6 +1,7 @@
 //! Servers, services and records for the tests.
 
 pub(crate) mod program;
+pub(crate) mod receiver;
 pub(crate) mod record;
 pub(crate) mod servers;
 

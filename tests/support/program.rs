@@ -167,15 +167,16 @@ impl Service {
             .build()
             .into();
         let url = format!("{}{path}", self.base);
-        let request = if method == "PUT" {
-            agent.put(url)
-        } else {
-            agent.post(url)
+        let with_body = |request: ureq::RequestBuilder<ureq::typestate::WithBody>| {
+            let request = request.header("content-type", "application/json");
+            request.send(body.to_string())
         };
-        let mut response = request
-            .header("content-type", "application/json")
-            .send(body.to_string())
-            .unwrap();
+        let response = match method {
+            "PUT" => with_body(agent.put(url)),
+            "DELETE" => agent.delete(url).call(),
+            _ => with_body(agent.post(url)),
+        };
+        let mut response = response.unwrap();
         let text = response.body_mut().read_to_string().unwrap();
         (
             response.status().as_u16(),
