@@ -190,6 +190,16 @@ async function run(page, problems) {
     await page.locator('[data-testid="device-card"]').first().waitFor({ state: "visible" });
   });
 
+  await check("a pause is shown with its end and who asked for it", async () => {
+    const [name] = names;
+    const where = `/api/v1/devices/${name}/pause`;
+    const shown = page.locator(`${device(name)} [data-testid="pause"]`);
+    await api("PUT", where, { minutes: 5, by: BY });
+    await until("the pause", 10_000, async () => (await shown.textContent()).endsWith(`by ${BY}`));
+    await api("DELETE", `${where}?by=${encodeURIComponent(BY)}`);
+    await until("its end", 10_000, async () => (await shown.textContent()) === "");
+  });
+
   await check("the page fits a phone", async () => {
     await page.setViewportSize({ width: 390, height: 844 });
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

@@ -169,7 +169,9 @@ class AlarmRow {
     setAttribute(this.where, "href", `#/device/${encodeURIComponent(alarm.device)}`);
     setText(this.evidence, alarm.evidence);
     const by = alarm.acknowledged_by === null ? "" : ` by ${alarm.acknowledged_by}`;
-    setText(this.state, `${STATE_WORDS[alarm.state] ?? alarm.state}${by}`);
+    const escalated = alarm.escalated_level > 0 ? ` · escalated ${alarm.escalated_level}×` : "";
+    const paused = alarm.paused === true ? " · messages paused" : "";
+    setText(this.state, `${STATE_WORDS[alarm.state] ?? alarm.state}${by}${escalated}${paused}`);
     this.strip.classList.toggle("away", alarm.strip === null);
     this.button.classList.toggle("away", alarm.state === "acknowledged");
     setAttribute(this.button, "aria-label", `Acknowledge ${condition} of ${alarm.device}`);

@@ -32,6 +32,7 @@ export class Card {
     this.name = element("h2.name", {}, device);
     this.patient = element("span.patient");
     this.online = element("span.online");
+    this.pause = element("span.pause", { "data-testid": "pause" });
     this.rate = element("span.bpm", { "data-testid": "rate", title: "Heart rate, per minute" }, "--");
     this.heart = svg("svg.heart", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: HEART }));
     this.source = element("span.source");
@@ -63,7 +64,7 @@ export class Card {
       element(
         "header",
         {},
-        element("div.who", {}, this.name, element("p.about", {}, this.online, this.patient)),
+        element("div.who", {}, this.name, element("p.about", {}, this.online, this.patient, this.pause)),
         element("div.rate", {}, this.heart, this.rate, element("div.unit", {}, element("span", {}, "/min"), this.source)),
       ),
       this.paper,
@@ -96,6 +97,8 @@ export class Card {
     this.trace.setSignals(names);
     this.setHeight();
     setText(this.patient, status.patient ?? "no patient");
+    const until = status.paused_until ?? null;
+    setText(this.pause, until === null ? "" : `Messages paused until ${clockTime(new Date(until))} by ${status.paused_by}`);
     setAttribute(this.root, "data-online", status.online ? "true" : "false");
     setAttribute(this.root, "data-rate-source", status.rate_source);
     setText(this.source, status.rate_source === "ppg" ? "pulse" : status.rate_source === "ecg" ? "ECG" : "");
