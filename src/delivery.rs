@@ -11,6 +11,7 @@ mod pause;
 mod signature;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -92,6 +93,12 @@ impl Config {
                 self.retry_min, self.retry_max
             ));
         }
+        if self.retention < self.dead_after {
+            return Err(format!(
+                "delivery.retention is {:?}, under delivery.dead_after, {:?}",
+                self.retention, self.dead_after
+            ));
+        }
         if self.in_flight == 0 || self.in_flight > 256 {
             return Err(format!(
                 "delivery.in_flight is {}, where 1 to 256 are allowed",
@@ -112,6 +119,8 @@ impl Config {
 #[derive(Debug)]
 pub struct Outgoing {
     news: watch::Sender<u64>,
+    /// How often what is to be delivered was changed by somebody else than the stage that delivers.
+    reloads: AtomicU64,
     /// Devices whose set of open alarms has changed since it was published.
     devices: Mutex<BTreeSet<DeviceId>>,
     pauses: Mutex<HashMap<DeviceId, Pause>>,
@@ -121,6 +130,7 @@ impl Default for Outgoing {
     fn default() -> Self {
         Self {
             news: watch::channel(0).0,
+            reloads: AtomicU64::new(0),
             devices: Mutex::default(),
             pauses: Mutex::default(),
         }
@@ -137,6 +147,17 @@ impl Outgoing {
     pub fn ring(&self, devices: impl IntoIterator<Item = DeviceId>) {
         locked(&self.devices).extend(devices);
         self.news.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Says that deliveries or subscribers were changed by hand.
+    pub fn reload(&self) {
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+        self.ring([]);
+    }
+
+    /// How often [`Outgoing::reload`] was called.
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
     }
 
     /// Changes whenever there is news.
@@ -189,6 +210,28 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_cannot_be_used_are_named_with_their_limit() {
+        type Set = fn(&mut Config);
+        let usual = crate::config::Config::load(None, [], &[]).unwrap().delivery;
+        usual.check().unwrap();
+        let check = |why: &str, set: Set| {
+            let mut config = usual.clone();
+            set(&mut config);
+            let error = config.check().unwrap_err();
+            assert!(error.contains(why), "{error}");
+        };
+        check("delivery.timeout is 0", |c| c.timeout = Duration::ZERO);
+        check("over delivery.retry_max", |c| {
+            c.retry_min = Duration::from_secs(301);
+        });
+        check("under delivery.dead_after", |c| {
+            c.retention = Duration::from_secs(1);
+        });
+        check("is 0, where 1 to 256", |c| c.in_flight = 0);
+        check("levels is 101", |c| c.escalation.levels = 101);
+    }
 
     #[test]
     fn pauses_end_and_are_told_of_once() {

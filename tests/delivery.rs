@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use ecg::simulate::{Rhythm, Scenario};
@@ -155,7 +156,8 @@ fn a_killed_service_delivers_the_same_message_again() {
     let first = receiver.wait("a message on its way", |_| true);
     // While the receiver has the message and the service does not know it.
     service.kill();
-    assert_eq!(servers.one("SELECT COUNT(*) FROM outbox"), "1");
+    assert_eq!(servers.messages("vest")[0], first.id);
+    servers.expect_outbox_matches();
     let service = servers.run(FAST);
     wait_for("the same message again", Duration::from_secs(20), || {
         let again = receiver.seen();
@@ -375,6 +377,19 @@ fn what_was_given_up_is_shown_and_can_be_tried_again() {
     assert_eq!(service.status("/api/v1/subscribers/x"), 422);
 }
 
+/// Waits for a live event with this text in its data.
+#[track_caller]
+fn hear(lines: &Mutex<Vec<String>>, event: &str, text: &str) {
+    let event = format!("event: {event}");
+    wait_for(&event, Duration::from_secs(10), || {
+        let lines = lines.lock().unwrap();
+        let mut pairs = lines.windows(2);
+        pairs
+            .any(|pair| pair[0] == event && pair[1].contains(text))
+            .then_some(())
+    });
+}
+
 /// What a subscriber who comes now is given of a topic at once.
 fn retained(broker: &Mosquitto, topic: &str) -> Option<Value> {
     let url = broker.url();
@@ -465,8 +480,11 @@ fn an_alarm_that_nobody_acknowledges_is_escalated_once_a_level() {
     let service = servers.run(&settings);
     let receiver = Receiver::start(0, Mode::Answer(200));
     subscribe(&service, &receiver.url(), &json!({"kinds": ["escalated"]}));
+    let live = service.listen("/api/v1/live?devices=vest");
     let mut replaying = servers.replay(&record, "vest", 7, "20");
     let first = receiver.wait("the first level", |_| true);
+    hear(&live, "escalation", "\"level\":1");
+    hear(&live, "alarm", "\"escalated_level\":1");
     assert_eq!(first.kind(), "alarm.escalated");
     assert_eq!(first.body["data"]["escalated_level"], 1);
     assert_eq!(first.word("priority"), "high");
@@ -541,7 +559,9 @@ fn a_pause_holds_back_what_is_not_of_high_priority() {
             "{answer}"
         );
     }
+    let live = service.listen("/api/v1/live?devices=vest");
     let (status, device) = service.send("PUT", pause, &json!({"minutes": 30, "by": "Ada"}));
+    hear(&live, "pause", "\"by\":\"Ada\"");
     assert_eq!(
         (status, &device["paused_by"]),
         (200, &json!("Ada")),
@@ -640,8 +660,24 @@ fn a_pause_holds_back_what_is_not_of_high_priority() {
     );
     replaying.kill().unwrap();
     replaying.wait().unwrap();
+
+    // An alarm that becomes urgent in a pause is told of at once.
+    let (status, _) = service.send("PUT", pause, &json!({"minutes": 30, "by": "Cy"}));
+    assert_eq!(status, 200);
+    let mut replaying = servers.replay(&wild, "vest", 9, "20");
+    let held = wait_for("a third high rate", Duration::from_secs(20), || {
+        let list = service.json(&format!("/api/v1/subscribers/{id}/deliveries?state=held"));
+        Some(list["deliveries"][0]["message"].as_str()?.to_owned())
+    });
+    servers
+        .database
+        .query("UPDATE alarms SET priority = 'high' WHERE condition = 'high_rate'");
+    receiver.wait("it", |request| request.id == held);
+    assert!(service.json("/api/v1/devices/vest")["paused_until"].is_string());
+    replaying.kill().unwrap();
+    replaying.wait().unwrap();
     let audit = servers
         .database
         .query("SELECT changed_by FROM pauses ORDER BY id");
-    assert_eq!(audit, ["Ada", "Bo"]);
+    assert_eq!(audit, ["Ada", "Bo", "Cy"]);
 }

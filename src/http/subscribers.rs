@@ -303,7 +303,7 @@ pub(super) async fn add(
     }
     let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     running.store.add_subscriber(id, &settings, utc()).await?;
-    service.outgoing.ring([]);
+    service.outgoing.reload();
     Ok((StatusCode::CREATED, Json(find(running, id).await?)))
 }
 
@@ -337,7 +337,7 @@ pub(super) async fn change(
     {
         return Err(missing(id));
     }
-    service.outgoing.ring([]);
+    service.outgoing.reload();
     find(running, id).await.map(Json)
 }
 
@@ -352,7 +352,7 @@ pub(super) async fn remove(
     if !service.running()?.store.remove_subscriber(id).await? {
         return Err(missing(id));
     }
-    service.outgoing.ring([]);
+    service.outgoing.reload();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -406,7 +406,7 @@ pub(super) async fn retry_all(
     let id = id(&subscriber)?;
     find(running, id).await?;
     let messages = running.store.retry(id, None, utc()).await?;
-    service.outgoing.ring([]);
+    service.outgoing.reload();
     Ok(Json(Retried { messages }))
 }
 
@@ -431,7 +431,7 @@ pub(super) async fn retry(
             "message {message} is not one that was given up"
         )));
     }
-    service.outgoing.ring([]);
+    service.outgoing.reload();
     Ok(Json(Retried { messages }))
 }
 

@@ -15,7 +15,7 @@
 //!                    +---> skipped: the alarm came and went in the pause
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +112,11 @@ impl Deliver {
                                 client: client.clone(),
                                 under_way: JoinSet::new(),
                                 busy: HashSet::new(),
+                                heads: HashMap::new(),
+                                is_cut: false,
+                                loaded: None,
+                                touched: BTreeSet::new(),
+                                has_held: true,
                             };
                             (stop.clone(), tokio::spawn(worker.run(stop)))
                         });
@@ -154,6 +159,16 @@ struct Worker {
     under_way: JoinSet<Sent>,
     /// Devices with a message on its way.
     busy: HashSet<DeviceId>,
+    /// The first message of each device, as far as it is known.
+    heads: HashMap<DeviceId, Delivery>,
+    /// Whether there are more than were asked for.
+    is_cut: bool,
+    /// When all of them were asked for, and what [`Outgoing::reloads`] said then.
+    loaded: Option<(tokio::time::Instant, u64)>,
+    /// Devices whose first message may be another one by now.
+    touched: BTreeSet<DeviceId>,
+    /// Whether messages may be held.
+    has_held: bool,
 }
 
 /// A message that was sent, and what came of it.
@@ -272,48 +287,46 @@ impl Worker {
 
         let now = wall::utc();
         let is_paused = |device: &DeviceId| outgoing.pause(device, now).is_some();
-        let moves = delivery::release(&store.held(self.id).await?, is_paused);
-        if !moves.is_empty() {
-            store.settle(self.id, &moves, now).await?;
+        if self.has_held {
+            let held = store.held(self.id).await?;
+            let moves = delivery::release(&held, is_paused);
+            if !moves.is_empty() {
+                store.settle(self.id, &moves, now).await?;
+                self.loaded = None;
+            }
+            self.has_held = held.len() > moves.len();
         }
+        self.load_heads(now).await?;
 
-        let heads = store.heads(self.id, HEADS).await?;
         // What was being tried when the pause began waits too.
-        let holds = |head: &Delivery| {
-            delivery::holds(head.message.priority)
+        let holds = |head: &&Delivery| {
+            delivery::holds(head.priority)
                 && !self.busy.contains(&head.message.record.device)
                 && is_paused(&head.message.record.device)
         };
-        let moves: Vec<_> = heads
-            .iter()
-            .filter(|head| holds(head))
+        let moves: Vec<_> = self
+            .heads
+            .values()
+            .filter(holds)
             .map(|head| (head.message.seq, DeliveryState::Held, None))
             .collect();
         if !moves.is_empty() {
             store.settle(self.id, &moves, now).await?;
+            (self.has_held, self.loaded) = (true, None);
             // What stood behind them may be due.
             return Ok(Some(Duration::ZERO));
         }
 
-        let mut due: Vec<Delivery> = Vec::new();
-        let mut next = outgoing.next_end(now);
-        for head in heads {
-            if self.busy.contains(&head.message.record.device) {
-                continue;
-            }
-            if head.next <= now {
-                due.push(head);
-            } else {
-                next = Some(next.map_or(head.next, |next| next.min(head.next)));
-            }
-        }
-        due.sort_by_key(|head| (std::cmp::Reverse(head.message.priority), head.message.seq));
-        let room = self
-            .shared
-            .config
-            .in_flight
-            .saturating_sub(self.under_way.len());
-        for head in due.into_iter().take(room) {
+        let idle = self.heads.values();
+        let idle = idle.filter(|head| !self.busy.contains(&head.message.record.device));
+        let (mut due, later): (Vec<&Delivery>, Vec<&Delivery>) =
+            idle.partition(|head| head.next <= now);
+        let next = later.into_iter().map(|head| head.next);
+        let next = next.chain(outgoing.next_end(now)).min();
+        due.sort_by_key(|head| (std::cmp::Reverse(head.priority), head.message.seq));
+        let room = self.shared.config.in_flight;
+        due.truncate(room.saturating_sub(self.under_way.len()));
+        for head in due.into_iter().cloned().collect::<Vec<_>>() {
             self.send(head, &subscriber);
         }
         let wait = next.map_or(Duration::MAX, |next| {
@@ -322,8 +335,40 @@ impl Worker {
         Ok(Some(wait))
     }
 
+    /// Learns the first message of each device: of those with changes, or, now and then, of all of them. Asking for all
+    /// takes the longer the more is pending, asking for one does not.
+    async fn load_heads(&mut self, now: Utc) -> Result<(), store::Error> {
+        let store = &self.shared.store;
+        let reloads = self.shared.outgoing.reloads();
+        let is_fresh = self
+            .loaded
+            .is_some_and(|(at, seen)| at.elapsed() < self.shared.config.poll && seen == reloads);
+        let is_due =
+            |head: &Delivery| head.next <= now && !self.busy.contains(&head.message.record.device);
+        let has_all = !self.is_cut || self.heads.values().any(is_due);
+        if !is_fresh || !has_all {
+            let heads = store.heads(self.id, HEADS).await?;
+            self.is_cut = heads.len() == HEADS as usize;
+            let device = |head: &Delivery| head.message.record.device.clone();
+            self.heads = heads
+                .into_iter()
+                .map(|head| (device(&head), head))
+                .collect();
+            self.touched.clear();
+            self.loaded = Some((tokio::time::Instant::now(), reloads));
+        }
+        while let Some(device) = self.touched.first().cloned() {
+            match store.head(self.id, &device).await? {
+                Some(head) => drop(self.heads.insert(device.clone(), head)),
+                None => drop(self.heads.remove(&device)),
+            }
+            self.touched.remove(&device);
+        }
+        Ok(())
+    }
+
     /// Makes deliveries of the messages that the subscriber has not been looked at for.
-    async fn read_outbox(&self, subscriber: &Subscriber) -> Result<(), store::Error> {
+    async fn read_outbox(&mut self, subscriber: &Subscriber) -> Result<(), store::Error> {
         let store = &self.shared.store;
         let mut from = subscriber.read_until;
         loop {
@@ -351,6 +396,10 @@ impl Worker {
                 return Ok(());
             }
             from = last.seq;
+            for row in rows {
+                self.has_held |= row.state == DeliveryState::Held;
+                self.touched.insert(row.device);
+            }
         }
     }
 
@@ -391,6 +440,7 @@ impl Worker {
                 tracing::error!(%error, subscriber = %self.id, "a request failed");
                 self.under_way.abort_all();
                 self.busy.clear();
+                self.loaded = None;
                 return;
             }
         };
@@ -433,6 +483,7 @@ impl Worker {
             }
         }
         self.busy.remove(&message.record.device);
+        self.touched.insert(message.record.device.clone());
     }
 }
 

@@ -46,6 +46,8 @@ impl DeliveryState {
 pub struct Delivery {
     /// The message.
     pub message: Message,
+    /// The priority of its alarm by now, or its own if that is higher.
+    pub priority: Priority,
     /// Why it has not arrived.
     pub state: DeliveryState,
     /// How often it was tried.
@@ -114,9 +116,10 @@ pub struct Backlog {
 macro_rules! delivery_columns {
     () => {
         concat!(
-            "SELECT d.state, d.attempts, d.next_utc, d.since_utc, d.reason, ",
+            "SELECT d.state, d.attempts, d.next_utc, d.since_utc, d.reason, a.priority AS alarm_priority, ",
             message_columns!(),
-            " FROM deliveries d JOIN outbox o ON o.seq = d.seq WHERE d.subscriber = $1"
+            " FROM deliveries d JOIN outbox o ON o.seq = d.seq LEFT JOIN alarms a ON a.alarm = o.alarm
+              WHERE d.subscriber = $1"
         )
     };
 }
@@ -181,6 +184,26 @@ impl Store {
         .fetch_all(pool)
         .await)?;
         rows.into_iter().map(DeliveryColumns::read).collect()
+    }
+
+    /// The first message of one device that is to be sent to a subscriber.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn head(
+        &self,
+        subscriber: Uuid,
+        device: &DeviceId,
+    ) -> Result<Option<Delivery>, Error> {
+        let row: Option<DeliveryColumns> = read!(self, pool => sqlx::query_as(concat!(
+            delivery_columns!(),
+            " AND d.device = $2 AND d.state = 'pending' ORDER BY d.seq LIMIT 1"
+        ))
+        .bind(subscriber)
+        .bind(device.as_str())
+        .fetch_optional(pool)
+        .await)?;
+        row.map(DeliveryColumns::read).transpose()
     }
 
     /// The messages of a subscriber that are held, in order, each with how its alarm stands.
@@ -357,14 +380,20 @@ struct DeliveryColumns {
     next_utc: i64,
     since_utc: i64,
     reason: Option<String>,
+    alarm_priority: Option<String>,
     #[sqlx(flatten)]
     message: MessageColumns,
 }
 
 impl DeliveryColumns {
     fn read(self) -> Result<Delivery, Error> {
+        let message = self.message.read()?;
+        let by_now = self.alarm_priority.as_deref().map(word).transpose()?;
         Ok(Delivery {
-            message: self.message.read()?,
+            priority: by_now.map_or(message.priority, |by_now: Priority| {
+                by_now.max(message.priority)
+            }),
+            message,
             state: DeliveryState::named(&self.state)
                 .ok_or_else(|| Error::Corrupt(format!("unknown delivery {:?}", self.state)))?,
             attempts: unsigned32("attempts", self.attempts)?,

@@ -184,6 +184,20 @@ impl Service {
         )
     }
 
+    /// Listens to the live stream from now on: its lines, as they come.
+    pub(crate) fn listen(&self, path: &str) -> Arc<Mutex<Vec<String>>> {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let response = ureq::get(format!("{}{path}", self.base)).call().unwrap();
+        let heard = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            let reader = BufReader::new(response.into_body().into_reader());
+            for line in reader.lines().map_while(Result::ok) {
+                heard.lock().unwrap().push(line);
+            }
+        });
+        lines
+    }
+
     /// The value of a metric, summed over its labels; `labels` must all be in the line.
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         self.text("/metrics")

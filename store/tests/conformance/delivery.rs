@@ -299,6 +299,9 @@ pub(crate) async fn deliveries_are_in_order_per_device(db: &Database) {
     };
     let [first, second, third] = [0, 1, 2].map(|k| messages[k].seq);
     assert_eq!(heads().await, [first, second]);
+    let head = store.head(id, &a.device).await.unwrap().unwrap();
+    assert_eq!(head.message.seq, first);
+    assert_eq!(store.head(id, &device("c")).await.unwrap(), None);
     // A message that failed waits, and everything of its device with it.
     let again = |state, next| Outcome {
         state,
@@ -417,6 +420,7 @@ pub(crate) async fn what_is_held_knows_its_alarm(db: &Database) {
         (heads.len(), heads[0].message.seq, heads[0].next),
         (1, held[1].seq, Utc(50))
     );
+    assert_eq!(heads[0].priority, Priority::High);
     let skipped = store
         .deliveries(id, Some(DeliveryState::Skipped), 9)
         .await
