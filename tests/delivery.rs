@@ -461,6 +461,14 @@ fn the_open_alarms_of_a_device_are_retained_on_mqtt() {
         let set = retained(&servers.broker, topic)?;
         (states(&set).get("asystole")? == "latched").then_some(())
     });
+    // Nor does it matter that the broker loses everything.
+    servers.broker.down();
+    servers.broker.forget();
+    servers.broker.up();
+    wait_for("the same again", Duration::from_secs(20), || {
+        let set = retained(&servers.broker, topic)?;
+        (states(&set).get("asystole")? == "latched").then_some(())
+    });
     service.kill();
     servers
         .database

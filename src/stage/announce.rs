@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecg::{DeviceId, Utc};
+use ecg::DeviceId;
 use ingest::mqtt::{Progress, Retainer};
 use store::{AlarmFilter, Store};
 use tokio::sync::watch;
@@ -46,12 +46,15 @@ impl Announce {
         let mut news = self.outgoing.news();
         let mut progress = self.retainer.watch();
         let mut known = Known::default();
-        // After a start, everything the broker may have wrong.
-        let since = wall::utc().plus_seconds(-self.retention.as_secs_f64());
-        let mut dirty = None;
+        let mut dirty = BTreeSet::new();
+        // After a start, and whenever the broker was away, for it may have lost what it had.
+        let (mut everything, mut was_connected) = (true, false);
         loop {
             news.mark_unchanged();
-            let done = self.publish(&mut dirty, since).await;
+            let is_connected = progress.borrow_and_update().is_connected;
+            everything |= is_connected && !was_connected;
+            was_connected = is_connected;
+            let done = self.publish(&mut dirty, &mut everything).await;
             if let Err(error) = &done {
                 tracing::warn!(%error, "open alarms not published, trying again");
             }
@@ -72,19 +75,18 @@ impl Announce {
         self.retainer.close(GOODBYE).await;
     }
 
-    /// Publishes the open alarms of every device with changes; what fails stays in `dirty`, which is `None` before the
-    /// first time.
+    /// Publishes the open alarms of every device with changes, or of all where that is asked for; what fails stays to be
+    /// done.
     async fn publish(
         &self,
-        dirty: &mut Option<BTreeSet<DeviceId>>,
-        since: Utc,
+        dirty: &mut BTreeSet<DeviceId>,
+        everything: &mut bool,
     ) -> Result<(), store::Error> {
-        let dirty = if let Some(dirty) = dirty {
-            dirty
-        } else {
-            let devices = self.store.devices_with_alarms(since).await?;
-            dirty.insert(devices.into_iter().collect())
-        };
+        if *everything {
+            let since = wall::utc().plus_seconds(-self.retention.as_secs_f64());
+            dirty.extend(self.store.devices_with_alarms(since).await?);
+            *everything = false;
+        }
         dirty.extend(self.outgoing.take_devices());
         while let Some(device) = dirty.first().cloned() {
             let filter = AlarmFilter {

@@ -84,6 +84,11 @@ impl Mosquitto {
         }
     }
 
+    /// Loses what it kept, while it is down.
+    pub(crate) fn forget(&self) {
+        std::fs::remove_file(self.dir.path().join("mosquitto.db")).unwrap();
+    }
+
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
