@@ -524,6 +524,9 @@ fn why(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::sync::Mutex;
+
     use super::*;
     use crate::config::Config as Settings;
 
@@ -578,5 +581,149 @@ mod tests {
         let dead = outcome(Answer::Timeout, 9, day).unwrap();
         assert_eq!(dead.state, DeliveryState::Dead);
         assert!(dead.reason.contains("no answer within 10s"), "{dead:?}");
+    }
+
+    /// Alarm and type of each message that came.
+    type Told = Arc<Mutex<Vec<(String, String)>>>;
+
+    /// Listens as receivers do, answers 204 and remembers.
+    fn receiver() -> (String, Told) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&told);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut bytes = Vec::new();
+                let body = loop {
+                    let mut more = [0; 4096];
+                    let n = stream.read(&mut more).unwrap();
+                    bytes.extend(&more[..n]);
+                    let text = String::from_utf8_lossy(&bytes);
+                    if let Some((_, body)) = text.split_once("\r\n\r\n")
+                        && let Ok(body) = serde_json::from_str::<serde_json::Value>(body)
+                    {
+                        break body;
+                    }
+                };
+                let word = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+                let told = (word(&body["data"]["id"]), word(&body["type"]));
+                heard.lock().unwrap().push(told);
+                let answer = b"HTTP/1.1 204 x\r\nconnection: close\r\n\r\n";
+                stream.write_all(answer).unwrap();
+            }
+        });
+        (url, told)
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "one story")]
+    fn what_is_open_when_a_pause_times_out_is_told_then() {
+        use ecg::{AlarmEvent, AlarmKind, AlarmState, Condition, Priority, SampleIndex};
+        let record = ecg::RecordId {
+            device: "vest".parse().unwrap(),
+            boot: ecg::BootId(1),
+        };
+        let event = |onset, condition, priority, state| AlarmEvent {
+            alarm: ecg::AlarmId::new(&record, condition, SampleIndex(onset)),
+            record: record.clone(),
+            condition,
+            kind: AlarmKind::Physiological,
+            priority,
+            state,
+            onset: SampleIndex(onset),
+            at: SampleIndex(onset + 1),
+            utc: Utc(1),
+            by: None,
+            evidence: "x".into(),
+        };
+        let medium = |onset, state| event(onset, Condition::Pause, Priority::Medium, state);
+        let high = event(9, Condition::Asystole, Priority::High, AlarmState::Active);
+        let open = medium(1, AlarmState::Active);
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/e.db", folder.path().display());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let store = Store::open(&store::Config::new(url)).await.unwrap();
+            store.migrate().await.unwrap();
+            let (url, told) = receiver();
+            let id = Uuid::from_u128(1);
+            let settings = store::SubscriberSettings {
+                name: "x".into(),
+                url,
+                secret: Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()),
+                filter: store::SubscriberFilter::default(),
+                by: "x".into(),
+            };
+            store.add_subscriber(id, &settings, Utc(1)).await.unwrap();
+            let outgoing = Arc::new(Outgoing::default());
+            let until = wall::utc().plus_seconds(3.0);
+            let pause = store::Pause {
+                device: record.device.clone(),
+                until,
+                by: "x".into(),
+                since: Utc(1),
+            };
+            outgoing.set_pause(&record.device, Some(pause));
+            let shutdown = CancellationToken::new();
+            let deliver = Deliver {
+                // Nothing but news and the end of the pause wakes it.
+                config: Config {
+                    poll: Duration::from_secs(600),
+                    ..config()
+                },
+                store: store.clone(),
+                outgoing: Arc::clone(&outgoing),
+                metrics: Arc::new(Metrics::new().unwrap()),
+                shutdown: shutdown.clone(),
+            };
+            let stage = tokio::spawn(deliver.run());
+            let gone = [AlarmState::Active, AlarmState::Cleared].map(|state| medium(5, state));
+            let batch = store::Batch {
+                events: [vec![open.clone()], gone.to_vec(), vec![high.clone()]].concat(),
+                at: Some(wall::utc()),
+                ..store::Batch::default()
+            };
+            store.commit(&batch).await.unwrap();
+            outgoing.ring([record.device.clone()]);
+
+            let wait = async |n: usize| {
+                while told.lock().unwrap().len() < n {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                told.lock().unwrap().clone()
+            };
+            let raised = |alarm: ecg::AlarmId| (alarm.to_string(), "alarm.raised".to_owned());
+            let limit = Duration::from_secs(20);
+            let urgent = tokio::time::timeout(limit, wait(1)).await.unwrap();
+            assert_eq!(urgent, [raised(high.alarm)]);
+            assert!(wall::utc() < until, "told after the pause");
+            let all = tokio::time::timeout(limit, wait(2)).await.unwrap();
+            assert!(wall::utc() >= until, "told within the pause");
+            assert_eq!(all, [raised(high.alarm), raised(open.alarm)]);
+            let left = async {
+                loop {
+                    let left = store.deliveries(id, None, 9).await.unwrap();
+                    if left.len() <= 2 {
+                        return left;
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let left = tokio::time::timeout(limit, left).await.unwrap();
+            shutdown.cancel();
+            stage.await.unwrap();
+            let left: Vec<_> = left
+                .iter()
+                .map(|left| (left.message.alarm, left.state, left.reason.as_deref()))
+                .collect();
+            let skipped = (
+                gone[0].alarm,
+                DeliveryState::Skipped,
+                Some(delivery::CAME_AND_WENT),
+            );
+            assert_eq!(left, [skipped, skipped]);
+            store.close().await;
+        });
     }
 }
