@@ -87,7 +87,8 @@ impl App {
             live: LiveBus::default(),
             running: OnceLock::new(),
             starting: why,
-            default_limits: config.alarm.limits,
+            alarm: config.alarm.clone(),
+            changes: tokio::sync::Mutex::default(),
             shutdown: shutdown.clone(),
             outgoing: Arc::new(Outgoing::default()),
         });

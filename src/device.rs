@@ -380,7 +380,7 @@ mod tests {
             standing: Vec::new(),
             findings: Vec::new(),
             missing_strips: Vec::new(),
-            limits: None,
+            limits: ecg::PatientLimits::default(),
             patient: None,
         }
     }

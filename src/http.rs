@@ -1,4 +1,4 @@
-//! The API, the live stream and the page. Reads only, but for acknowledgements and limits.
+//! The API, the live stream and the page. Reads only, but for acknowledgements, limits and who wears what.
 //!
 //! Everything a person sees here was durable before: alarms are announced by the stage that
 //! committed them. Traces and rates are shown as they come.
@@ -8,6 +8,7 @@ mod error;
 mod json;
 mod live;
 mod page;
+mod patients;
 mod pauses;
 mod subscribers;
 
@@ -39,8 +40,10 @@ pub struct Service {
     pub running: OnceLock<Running>,
     /// Why the service is not ready yet, until `running` is set.
     pub starting: watch::Receiver<String>,
-    /// The limits of a patient who has none of their own.
-    pub default_limits: alarm::Limits,
+    /// What is alarmed on, and the limits of a patient who has none of their own.
+    pub alarm: alarm::Config,
+    /// Held while limits or wearers change, so that the shards learn of changes in the order in which they are stored.
+    pub changes: tokio::sync::Mutex<()>,
     /// Ends the live streams.
     pub shutdown: CancellationToken,
     /// Who is told that there is news for subscribers, and who is paused.
@@ -126,6 +129,15 @@ pub fn router(service: Arc<Service>) -> Router {
         .route(
             "/api/v1/subscribers/{id}/deliveries/{message}/retry",
             post(subscribers::retry),
+        )
+        .route("/api/v1/conditions", get(patients::conditions))
+        .route(
+            "/api/v1/patients/{patient}/limits",
+            get(patients::limits).put(patients::put_limits),
+        )
+        .route(
+            "/api/v1/patients/{patient}/limits/changes",
+            get(patients::limit_changes),
         )
         .fallback(page::file)
         .layer(middleware::from_fn_with_state(Arc::clone(&service), count))

@@ -12,6 +12,7 @@ pub mod evaluate;
 pub mod findings;
 pub mod holter;
 pub mod http;
+pub mod limits;
 pub mod live;
 pub mod metrics;
 pub mod monitor;

@@ -101,8 +101,8 @@ pub struct DeviceStatus {
     pub battery_percent: Option<u8>,
     /// Who wears it.
     pub patient: Option<String>,
-    /// Its rate limits in force.
-    pub limits: alarm::Limits,
+    /// Its alarm limits in force.
+    pub limits: alarm::InForce,
 }
 
 /// Something that is found in a device's signals right now, without what it rests on.

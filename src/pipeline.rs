@@ -144,20 +144,17 @@ fn wearers(
     devices: Vec<store::DeviceRow>,
     calibrations: &Calibrations,
     baselines: &Baselines,
-    default: alarm::Limits,
+    config: &alarm::Config,
     n_shards: usize,
 ) -> Vec<HashMap<DeviceId, Wearer>> {
     let mut wearers_of = vec![HashMap::new(); n_shards];
     for row in devices {
         let Some(patient) = row.patient else { continue };
-        let limits = row
-            .limits
-            .and_then(|(low, high)| alarm::Limits::new(low, high).ok());
         let wearer = Wearer {
             calibration: calibrations.get(patient.as_str()).cloned(),
             baseline: baselines.get(patient.as_str()).cloned(),
             patient: patient.to_string(),
-            limits: limits.unwrap_or(default),
+            limits: crate::limits::own(row.limits, config),
         };
         wearers_of[route::shard_of(&row.device, n_shards)].insert(row.device, wearer);
     }
@@ -211,13 +208,7 @@ impl Pipeline {
         for resume in resume {
             resume_of[route::shard_of(&resume.device, n_shards)].push(resume);
         }
-        let wearers_of = wearers(
-            devices,
-            &calibrations,
-            &baselines,
-            config.alarm.limits,
-            n_shards,
-        );
+        let wearers_of = wearers(devices, &calibrations, &baselines, &config.alarm, n_shards);
 
         let drain = config.service.drain;
         let mqtt_config = ingest::mqtt::Config {

@@ -7,6 +7,7 @@
 //! * [`commands`]: the command line by itself;
 //! * [`holter`]: ectopic beats and heart rate variability in what `annotate` writes;
 //! * [`findings`]: what is found in the signals, again from the strip alone;
+//! * [`patients`]: limits, proposals and days of patients;
 //! * [`hostile`]: files and packets that a fuzzer found worth keeping.
 //!
 //! `tests/run` provides the servers; see its comment.
@@ -27,6 +28,7 @@ mod demo;
 mod findings;
 mod holter;
 mod hostile;
+mod patients;
 mod support;
 mod twelve;
 mod twin;

@@ -1,10 +1,11 @@
-//! The numbers of the conditions, and the limits of one patient.
+//! The numbers of the conditions.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::limits::{Limits, of_a_ward};
 
 /// All a measure may look back on, in seconds: after a restart, replaying this much of the facts
 /// rebuilds everything but the standing alarms. [`Config::validate`] holds the settings to it.
@@ -31,7 +32,7 @@ pub struct Config {
     pub extreme_bradycardia: Extreme,
     /// How fast, for how many beats, is an extreme tachycardia.
     pub extreme_tachycardia: Extreme,
-    /// The limits of the rate for patients without limits of their own.
+    /// The limits of rate and ventricular beats for patients without limits of their own.
     pub limits: Limits,
     /// How long the rate must be beyond a limit: 1 s to 15 s.
     #[serde(with = "humantime_serde")]
@@ -59,73 +60,6 @@ pub struct Extreme {
     pub beats: u8,
 }
 
-/// The rates between which a patient's heart may beat without an alarm.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "UncheckedLimits")]
-pub struct Limits {
-    low_bpm: f32,
-    high_bpm: f32,
-}
-
-/// Limits as read, before `low < high` is known.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UncheckedLimits {
-    low_bpm: f32,
-    high_bpm: f32,
-}
-
-impl Limits {
-    /// The lowest limit that can be set, beats per minute.
-    pub const MIN_BPM: f32 = 20.0;
-    /// The highest limit that can be set, beats per minute.
-    pub const MAX_BPM: f32 = 300.0;
-
-    /// Limits in beats per minute.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] unless 20 <= `low_bpm` < `high_bpm` <= 300.
-    pub fn new(low_bpm: f32, high_bpm: f32) -> Result<Self, Error> {
-        within("low_bpm", low_bpm, Self::MIN_BPM, Self::MAX_BPM)?;
-        within("high_bpm", high_bpm, Self::MIN_BPM, Self::MAX_BPM)?;
-        if low_bpm >= high_bpm {
-            return Err(Error::Setting {
-                key: "low_bpm",
-                value: low_bpm.to_string(),
-                limit: format!("less than high_bpm = {high_bpm}"),
-            });
-        }
-        Ok(Self { low_bpm, high_bpm })
-    }
-
-    /// Rates under this are too low.
-    pub fn low_bpm(self) -> f32 {
-        self.low_bpm
-    }
-
-    /// Rates over this are too high.
-    pub fn high_bpm(self) -> f32 {
-        self.high_bpm
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            low_bpm: 50.0,
-            high_bpm: 120.0,
-        }
-    }
-}
-
-impl TryFrom<UncheckedLimits> for Limits {
-    type Error = Error;
-
-    fn try_from(read: UncheckedLimits) -> Result<Self, Error> {
-        Self::new(read.low_bpm, read.high_bpm)
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -141,7 +75,7 @@ impl Default for Config {
                 bpm: 140.0,
                 beats: 13,
             },
-            limits: Limits::default(),
+            limits: of_a_ward(),
             rate_delay: Duration::from_secs(5),
             hysteresis_bpm: 5.0,
             leads_off: Duration::from_secs(2),
@@ -184,12 +118,18 @@ impl Config {
 
         let fast = self.extreme_tachycardia;
         within("extreme_tachycardia.bpm", fast.bpm, 100.0, 300.0)?;
-        let longest_rr = 60.0 / f64::from(fast.bpm - self.hysteresis_bpm);
-        let most = ((MEMORY_SECONDS - asystole) / longest_rr).floor() + 1.0;
+        let most = most_fast_beats(self, fast.bpm);
         beats("extreme_tachycardia.beats", fast.beats, most)?;
 
-        Limits::new(self.limits.low_bpm, self.limits.high_bpm).map(|_| ())
+        let rates = self.in_force(self.limits);
+        Limits::new(rates.low_bpm, rates.high_bpm).map(|_| ())
     }
+}
+
+/// How many beats of an extreme tachycardia over `bpm` can be told from what is remembered.
+pub(crate) fn most_fast_beats(config: &Config, bpm: f32) -> f64 {
+    let longest_rr = 60.0 / f64::from(bpm - config.hysteresis_bpm);
+    ((MEMORY_SECONDS - config.asystole.as_secs_f64()) / longest_rr).floor() + 1.0
 }
 
 fn within(key: &'static str, value: f32, low: f32, high: f32) -> Result<(), Error> {
@@ -260,23 +200,6 @@ mod tests {
         check(
             |c| c.hysteresis_bpm = f32::NAN,
             "hysteresis_bpm is NaN, where 0 to 20 is allowed",
-        );
-    }
-
-    #[test]
-    fn limits_are_in_order_and_in_range() {
-        for (low, high) in [
-            (60.0, 60.0),
-            (19.0, 100.0),
-            (60.0, 301.0),
-            (f32::NAN, 100.0),
-            (120.0, 50.0),
-        ] {
-            assert!(Limits::new(low, high).is_err(), "{low} to {high}");
-        }
-        assert_eq!(
-            Limits::new(120.0, 50.0).unwrap_err().to_string(),
-            "low_bpm is 120, where less than high_bpm = 50 is allowed"
         );
     }
 

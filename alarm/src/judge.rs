@@ -5,11 +5,11 @@
 
 use ecg::{Condition, Priority, RateSource, SampleCount, SampleIndex};
 
-use crate::config::{Config, Extreme, Limits};
-use crate::definition;
+use crate::config::Config;
 use crate::memory::{Break, HELD_BACK_SECONDS, Memory, Together};
 use crate::pulse::{ARREST_RR_SECONDS, ARREST_SECONDS, Pulse, median_deviation};
 use crate::suspicion::{Kind, QUIET_SECONDS, STRETCH_SECONDS};
+use crate::{InForce, definition};
 
 /// What is to be said of a condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ pub(crate) enum Verdict {
 /// All that a verdict rests on.
 pub(crate) struct Judge<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) limits: Limits,
+    pub(crate) limits: InForce,
     pub(crate) memory: &'a Memory,
     pub(crate) at: SampleIndex,
 }
@@ -108,7 +108,7 @@ impl Judge<'_> {
 
     fn pause(&self, stands: bool) -> Verdict {
         match self.memory.last_beat() {
-            Some(beat) if self.running(self.memory.spans.pause) => {
+            Some(beat) if self.running(self.pause_span()) => {
                 let evidence = format!("no QRS for {:.1} s", self.elapsed(beat));
                 self.unless_pulse_goes_on(Condition::Pause, beat, evidence, stands)
             }
@@ -177,6 +177,16 @@ impl Judge<'_> {
         contradicts(bpm).then(|| pulse.to_string())
     }
 
+    fn pause_span(&self) -> SampleCount {
+        let seconds = self.limits.pause_seconds.into();
+        self.memory.rate.count(seconds)
+    }
+
+    fn rate_delay_span(&self) -> SampleCount {
+        let seconds = self.limits.rate_delay_seconds.into();
+        self.memory.rate.count(seconds)
+    }
+
     /// Whether the interval without a beat that is running has lasted for `span`.
     fn running(&self, span: SampleCount) -> bool {
         self.memory.has_ecg
@@ -198,7 +208,8 @@ impl Judge<'_> {
 
     fn bradycardia(&self, stands: bool) -> Verdict {
         let condition = Condition::ExtremeBradycardia;
-        let Extreme { bpm, beats } = self.config.extreme_bradycardia;
+        let bpm = self.limits.extreme_bradycardia_bpm;
+        let beats = self.config.extreme_bradycardia.beats;
         let Some((onset, mean)) = self.mean_rate(beats) else {
             return Verdict::Absent(self.what_ended_it());
         };
@@ -247,7 +258,8 @@ impl Judge<'_> {
     }
 
     fn tachycardia(&self, stands: bool) -> Verdict {
-        let Extreme { bpm, beats } = self.config.extreme_tachycardia;
+        let bpm = self.limits.extreme_tachycardia_bpm;
+        let beats = self.config.extreme_tachycardia.beats;
         let Some((onset, mean)) = self.mean_rate(beats) else {
             return Verdict::Absent(self.what_ended_it());
         };
@@ -278,7 +290,7 @@ impl Judge<'_> {
     }
 
     fn rate(&self, condition: Condition, stands: bool) -> Verdict {
-        let (low, high) = (self.limits.low_bpm(), self.limits.high_bpm());
+        let (low, high) = (self.limits.low_bpm, self.limits.high_bpm);
         let memory = self.memory;
         let Some(last) = memory.last_rate else {
             return Verdict::Absent("no rate known".into());
@@ -300,7 +312,7 @@ impl Judge<'_> {
                 Verdict::Unchanged
             };
         }
-        let delay = memory.spans.rate_delay;
+        let delay = self.rate_delay_span();
         match self.beyond_limit(condition) {
             Some(since) if self.at.since(since) >= delay => {
                 let (word, limit) = if is_high {
@@ -338,7 +350,7 @@ impl Judge<'_> {
 
     /// Since when the rate has been beyond the patient's limit.
     fn beyond_limit(&self, condition: Condition) -> Option<SampleIndex> {
-        let (low, high) = (self.limits.low_bpm(), self.limits.high_bpm());
+        let (low, high) = (self.limits.low_bpm, self.limits.high_bpm);
         if condition == Condition::HighRate {
             self.memory.rates_since(|bpm| bpm > high)
         } else {
@@ -438,13 +450,13 @@ impl Judge<'_> {
         let intervals = (memory.has_ecg && memory.gap_until.is_none()).then(|| {
             let start = memory.interval_start();
             [
-                start.after(memory.spans.pause),
+                start.after(self.pause_span()),
                 start.after(memory.spans.asystole),
             ]
         });
         let rates = [Condition::HighRate, Condition::LowRate].map(|condition| {
             self.beyond_limit(condition)
-                .map(|since| since.after(memory.spans.rate_delay))
+                .map(|since| since.after(self.rate_delay_span()))
         });
         let count = |seconds| memory.rate.count(seconds);
         let arrest = memory.pulses.back().map(|last| {

@@ -41,6 +41,7 @@ mod conditions;
 mod config;
 mod error;
 mod judge;
+mod limits;
 mod machine;
 mod memory;
 mod pending;
@@ -49,6 +50,7 @@ mod suspicion;
 mod watch;
 
 pub use conditions::{Definition, definition, table};
-pub use config::{Config, Extreme, Limits};
+pub use config::{Config, Extreme};
 pub use error::Error;
+pub use limits::{InForce, Limits, can_be_off};
 pub use machine::{Machine, Report, Said};

@@ -29,7 +29,7 @@ use crate::judge::Verdict;
 use crate::memory::Memory;
 use crate::pending::{Fact, Moment, Phase};
 use crate::watch::Watch;
-use crate::{Config, Error, Limits, definition};
+use crate::{Config, Error, InForce, Limits, definition};
 
 /// What was judged elsewhere, such as an episode of atrial fibrillation or an empty battery.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +71,7 @@ struct HeldBack {
 pub struct Machine {
     device: DeviceId,
     config: Config,
-    limits: Limits,
+    limits: InForce,
     /// The last event of each alarm that is not cleared, in the order raised.
     standing: Vec<AlarmEvent>,
     record: Option<Watch>,
@@ -89,12 +89,12 @@ impl Machine {
     pub const MAX_LATCHED: usize = 100;
 
     /// A machine for one device that has not sent anything yet. `config` should be
-    /// [valid](Config::validate).
+    /// [valid](Config::validate) and [accept](Config::accept) `limits`.
     pub fn new(device: DeviceId, config: &Config, limits: Limits) -> Self {
         Self {
             device,
             config: config.clone(),
-            limits,
+            limits: config.in_force(limits),
             standing: Vec::new(),
             record: None,
             arrival: None,
@@ -161,12 +161,18 @@ impl Machine {
         }
     }
 
-    /// Other limits for the patient, from the next undecided sample on.
+    /// Other limits for the patient, from the next undecided sample on. What stands and is switched off by them ends
+    /// there.
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+        self.limits = self.config.in_force(limits);
         if let Some(watch) = &mut self.record {
             watch.rejudge = true;
         }
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> InForce {
+        self.limits
     }
 
     /// A beat was found in the ECG.
@@ -208,7 +214,7 @@ impl Machine {
     }
 
     /// Something was judged elsewhere: by the models, by the device itself, by the wall clock. Of conditions that are judged
-    /// here, and before the first record, nothing comes of it. One that gives way to a greater condition which is announced
+    /// here, of those that are switched off for the patient, and before the first record, nothing comes of it. One that gives way to a greater condition which is announced
     /// at that moment is not raised.
     pub fn report(&mut self, report: Report, out: &mut Vec<AlarmEvent>) {
         let Report {
@@ -221,6 +227,7 @@ impl Machine {
         }
         let open = self.open(condition);
         match (open, said) {
+            (None, Said::Present { .. }) if self.limits.off.contains(condition) => {}
             (None, Said::Present { onset, evidence }) => {
                 let mut greater = definition(condition).yields_to.iter();
                 let Some(watch) = &self.record else { return };
@@ -397,6 +404,9 @@ impl Machine {
                 .iter()
                 .find(|&&greater| self.announced(greater));
             let verdict = match greater {
+                _ if self.limits.off.contains(condition) => {
+                    Verdict::Absent("switched off for the patient".into())
+                }
                 Some(greater) => Verdict::Absent(format!("{greater} is announced instead")),
                 None => watch
                     .judge(&self.config, self.limits)

@@ -31,8 +31,6 @@ pub(crate) const PULSES_SECONDS: f64 = 14.0;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spans {
     pub(crate) asystole: SampleCount,
-    pub(crate) pause: SampleCount,
-    pub(crate) rate_delay: SampleCount,
     pub(crate) rate_stale: SampleCount,
     pub(crate) leads_off: SampleCount,
     pub(crate) unusable_signal: SampleCount,
@@ -43,8 +41,6 @@ impl Spans {
         let count = |duration: std::time::Duration| rate.count(duration.as_secs_f64());
         Self {
             asystole: count(config.asystole),
-            pause: count(config.pause),
-            rate_delay: count(config.rate_delay),
             rate_stale: rate.count(RATE_STALE_SECONDS),
             leads_off: count(config.leads_off),
             unusable_signal: count(config.unusable_signal),

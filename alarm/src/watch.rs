@@ -5,7 +5,7 @@ use ecg::{AlarmEvent, AlarmId, AlarmState, Anchor, Condition, Priority, RecordId
 use crate::judge::Judge;
 use crate::memory::Memory;
 use crate::pending::{Fact, Moment, Pending, Phase};
-use crate::{Config, Limits, definition};
+use crate::{Config, InForce, definition};
 
 /// A record as far as it has been watched.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ impl Watch {
             .map_or(self.cursor.0, |known| known.max(self.cursor.0))
     }
 
-    pub(crate) fn judge<'a>(&'a self, config: &'a Config, limits: Limits) -> Judge<'a> {
+    pub(crate) fn judge<'a>(&'a self, config: &'a Config, limits: InForce) -> Judge<'a> {
         Judge {
             config,
             limits,

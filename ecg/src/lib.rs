@@ -25,6 +25,7 @@ mod error;
 mod facts;
 mod finding;
 mod lead;
+mod limits;
 pub mod simulate;
 mod time;
 mod window;
@@ -39,5 +40,6 @@ pub use facts::{
 };
 pub use finding::{Attribution, Change, Evidence, Finding, Label, Limit, Prototype, Source, Value};
 pub use lead::{Lead, LeadOrigin, SignalKind, Wavelength};
+pub use limits::{Conditions, PatientLimits};
 pub use time::{Anchor, SampleCount, SampleIndex, SampleRate, Utc};
 pub use window::{ModelRef, Strip, StripSignal, Trust, TwelveLead, Unusable, Window, Withheld};

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, OpenApi};
 use uuid::Uuid;
 
 use super::error::Error;
+use super::patients::{self, apply};
 use super::{Running, Service, json};
 use crate::live::DeviceStatus;
 use crate::stage::analyse::Wearer;
@@ -51,7 +52,11 @@ pub(super) type Shared = State<Arc<Service>>;
         super::subscribers::remove,
         super::subscribers::deliveries,
         super::subscribers::retry_all,
-        super::subscribers::retry
+        super::subscribers::retry,
+        patients::conditions,
+        patients::limits,
+        patients::put_limits,
+        patients::limit_changes
     ),
     components(schemas(json::Failure, json::Ready, crate::delivery::Body<'static>))
 )]
@@ -177,7 +182,8 @@ pub(super) async fn device(
         .map(Json)
 }
 
-/// Sets the rate limits of the patient who wears a device. They are kept, with who set them.
+/// Sets the rate limits of the patient who wears a device, and leaves the patient's other limits as they are. They are
+/// kept, with who set them.
 #[utoipa::path(put, path = "/api/v1/devices/{device}/limits", params(("device" = String, Path)),
     request_body = json::SetLimits,
     responses((status = 200, body = json::Device), (status = 404, body = json::Failure),
@@ -191,8 +197,9 @@ pub(super) async fn set_limits(
     let device = device_id(&name)?;
     let limits = body(limits)?;
     let by = person(&limits.by)?;
-    let checked = alarm::Limits::new(limits.low_bpm, limits.high_bpm)
-        .map_err(|error| Error::Invalid(error.to_string()))?;
+    let rates = (limits.low_bpm, limits.high_bpm);
+    alarm::Limits::new(rates.0, rates.1).map_err(refused)?;
+    let _one_at_a_time = service.changes.lock().await;
     let Some(patient) = find_device(running, &device).await?.patient else {
         return Err(Error::Conflict(format!(
             "no patient wears {device}: limits belong to patients, so say who does first"
@@ -201,14 +208,10 @@ pub(super) async fn set_limits(
     let patient: PatientId = patient.parse().map_err(refused)?;
     running
         .store
-        .set_limits(&patient, Some((limits.low_bpm, limits.high_bpm)), by, utc())
+        .set_rate_limits(&patient, rates, by, utc())
         .await?;
     // The patient may wear several devices.
-    for status in all_devices(running).await? {
-        if status.patient.as_deref() == Some(patient.as_str()) {
-            running.handle.set_limits(status.device, checked).await;
-        }
-    }
+    apply(&service, running, &patient).await?;
     find_device(running, &device).await.map(Json)
 }
 
@@ -228,23 +231,19 @@ pub(super) async fn set_patient(
     let by = person(&asked.by)?;
     let patient: PatientId = asked.patient.parse().map_err(refused)?;
     find_device(running, &device).await?;
+    let _one_at_a_time = service.changes.lock().await;
     running
         .store
         .assign(&device, Some(&patient), by, utc())
         .await?;
-    let limits = running
-        .store
-        .limits(&patient)
-        .await?
-        .and_then(|(low, high)| alarm::Limits::new(low, high).ok())
-        .unwrap_or(service.default_limits);
+    let limits = running.store.limits(&patient).await?.unwrap_or_default();
     let calibration = running.store.calibration(&patient).await?;
     let baseline = running.store.baseline(&patient).await?;
     let wearer = Wearer {
         calibration: calibration.as_ref().and_then(crate::calibration::read),
         baseline: baseline.as_deref().and_then(crate::usual::parse),
         patient: patient.to_string(),
-        limits,
+        limits: crate::limits::own(limits, &service.alarm),
     };
     running.handle.set_patient(device.clone(), wearer).await;
     find_device(running, &device).await.map(Json)

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use store::{AlarmRow, FindingRow};
 use utoipa::ToSchema;
 
+use super::patients::json::LimitsInForce;
 use crate::delivery::Outgoing;
 use crate::findings::to_json;
 use crate::live::{DeviceStatus, Found, LatestTwelve, to_thousandths};
@@ -70,7 +71,7 @@ pub(super) struct Device {
     /// What is found in its signals by now, the longest standing first.
     pub(super) findings: Vec<Standing>,
     pub(super) battery_percent: Option<u8>,
-    pub(super) limits: Limits,
+    pub(super) limits: LimitsInForce,
     /// Until when messages of medium and low priority are held back; null where they are not.
     pub(super) paused_until: Option<String>,
     /// Who asked for that.
@@ -172,13 +173,6 @@ pub(super) struct SignalQuality {
     pub(super) reason: &'static str,
 }
 
-/// Rate limits in force, beats per minute.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Limits {
-    pub(super) low_bpm: f32,
-    pub(super) high_bpm: f32,
-}
-
 impl From<&DeviceStatus> for Device {
     fn from(status: &DeviceStatus) -> Self {
         Self {
@@ -216,10 +210,7 @@ impl From<&DeviceStatus> for Device {
                 .map(|(measured, at)| Measurement::new(measured, *at)),
             findings: status.findings.iter().map(Standing::from).collect(),
             battery_percent: status.battery_percent,
-            limits: Limits {
-                low_bpm: status.limits.low_bpm(),
-                high_bpm: status.limits.high_bpm(),
-            },
+            limits: LimitsInForce::from(&status.limits),
             paused_until: None,
             paused_by: None,
         }

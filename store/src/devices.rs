@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ecg::{Anchor, DeviceId, Layout, RecordId, SampleIndex, Utc};
+use ecg::{Anchor, DeviceId, Layout, PatientLimits, RecordId, SampleIndex, Utc};
 
 use crate::alarms::record_id;
 use crate::database::{in_transaction, read};
+use crate::limits::{LimitColumns, limit_columns};
 use crate::rows::{parse_layout, text, unsigned, word};
 use crate::{Error, Store};
 
@@ -68,8 +69,8 @@ pub struct DeviceRow {
     pub device: DeviceId,
     /// Who wears it.
     pub patient: Option<PatientId>,
-    /// The wearer's alarm limits in beats per minute, low and high; `None` for the defaults.
-    pub limits: Option<(f32, f32)>,
+    /// The wearer's own alarm limits.
+    pub limits: PatientLimits,
     /// When it was first heard of, `None` if it was only assigned.
     pub first_seen: Option<Utc>,
     /// When it was last heard of.
@@ -110,7 +111,9 @@ macro_rules! latest_record {
 macro_rules! device_columns {
     () => {
         concat!(
-            "SELECT d.device, d.patient, d.first_seen, d.last_seen, p.low_bpm, p.high_bpm,
+            "SELECT d.device, d.patient, d.first_seen, d.last_seen, ",
+            limit_columns!("p"),
+            ",
                 r.boot, r.layout, r.anchor_index, r.anchor_utc, r.anchor_hz, r.durable_until,
                 r.ended, r.started_utc, r.updated_utc
              FROM devices d
@@ -218,72 +221,6 @@ impl Store {
         });
         Ok(())
     }
-
-    /// The alarm limits of a patient in beats per minute, low and high; `None` for the defaults.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn limits(&self, patient: &PatientId) -> Result<Option<(f32, f32)>, Error> {
-        let row: Option<(Option<f64>, Option<f64>)> = read!(self, pool => sqlx::query_as(
-            "SELECT low_bpm, high_bpm FROM patients WHERE patient = $1",
-        )
-        .bind(patient.as_str())
-        .fetch_optional(pool)
-        .await)?;
-        Ok(row.and_then(|(low, high)| limits(low, high)))
-    }
-
-    /// Sets the alarm limits of a patient in beats per minute, low and high, or, with `None`, goes
-    /// back to the defaults. The patient becomes known by it. Kept for ever with `by`, who said
-    /// so, and `at`.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] for limits outside 20 to 300 or in the wrong order, and where nobody is
-    /// named in `by`; else what the database says.
-    pub async fn set_limits(
-        &self,
-        patient: &PatientId,
-        limits: Option<(f32, f32)>,
-        by: &str,
-        at: Utc,
-    ) -> Result<(), Error> {
-        let by = named(by)?;
-        if let Some((low, high)) = limits
-            && !(low >= 20.0 && low < high && high <= 300.0)
-        {
-            return Err(Error::Refused(format!(
-                "alarm limits {low} to {high} per minute are not in order within 20 to 300"
-            )));
-        }
-        let low = limits.map(|(low, _)| f64::from(low));
-        let high = limits.map(|(_, high)| f64::from(high));
-        in_transaction!(self, connection => {
-            sqlx::query(
-                "INSERT INTO patients (patient, created_utc, low_bpm, high_bpm)
-                 VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (patient) DO UPDATE
-                 SET low_bpm = excluded.low_bpm, high_bpm = excluded.high_bpm",
-            )
-            .bind(patient.as_str())
-            .bind(at.0)
-            .bind(low)
-            .bind(high)
-            .execute(&mut *connection)
-            .await?;
-            sqlx::query(
-                "INSERT INTO limit_changes (patient, low_bpm, high_bpm, changed_by, utc)
-                 VALUES ($1, $2, $3, $4, $5)",
-            )
-            .bind(patient.as_str())
-            .bind(low)
-            .bind(high)
-            .bind(by)
-            .bind(at.0)
-            .execute(&mut *connection)
-            .await?;
-        });
-        Ok(())
-    }
 }
 
 /// Who made a change, which has to be somebody.
@@ -294,23 +231,14 @@ pub(crate) fn named(by: &str) -> Result<&str, Error> {
     text("name of who made the change", by)
 }
 
-/// A pair of columns, both or neither of which are there.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "limits were an f32 before they were stored"
-)]
-pub(crate) fn limits(low: Option<f64>, high: Option<f64>) -> Option<(f32, f32)> {
-    Some((low? as f32, high? as f32))
-}
-
 #[derive(sqlx::FromRow)]
 struct DeviceColumns {
     device: String,
     patient: Option<String>,
     first_seen: Option<i64>,
     last_seen: Option<i64>,
-    low_bpm: Option<f64>,
-    high_bpm: Option<f64>,
+    #[sqlx(flatten)]
+    limits: LimitColumns,
     boot: Option<i64>,
     layout: Option<String>,
     anchor_index: Option<i64>,
@@ -328,7 +256,7 @@ impl DeviceColumns {
         Ok(DeviceRow {
             device: word(&self.device)?,
             patient: self.patient.as_deref().map(PatientId::stored).transpose()?,
-            limits: limits(self.low_bpm, self.high_bpm),
+            limits: self.limits.read()?,
             first_seen: self.first_seen.map(Utc),
             last_seen: self.last_seen.map(Utc),
             record,

@@ -60,6 +60,7 @@ mod devices;
 mod error;
 mod findings;
 mod history;
+mod limits;
 mod outbox;
 mod pauses;
 mod resume;
@@ -77,6 +78,7 @@ pub use deliveries::{Backlog, Delivery, DeliveryState, Held, NewDelivery, Outcom
 pub use devices::{DeviceRow, PatientId, RecordRow};
 pub use error::Error;
 pub use findings::FindingRow;
+pub use limits::LimitChange;
 pub use outbox::{EscalationRule, Message, MessageKind};
 pub use pauses::Pause;
 pub use resume::{RECENT_SECONDS, Resume};

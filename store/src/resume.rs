@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ecg::{AlarmEvent, Anchor, DeviceId, RecordId, SampleIndex, Trend, Utc};
+use ecg::{AlarmEvent, Anchor, DeviceId, PatientLimits, RecordId, SampleIndex, Trend, Utc};
 
 use crate::alarms::{EventColumns, event_columns, record_id};
 use crate::database::read;
-use crate::devices::{latest_record, limits};
+use crate::devices::latest_record;
 use crate::findings::{Columns, finding_columns};
 use crate::history::{MinuteColumns, trend_columns};
+use crate::limits::{LimitColumns, limit_columns};
 use crate::rows::unsigned;
 use crate::{Error, FindingRow, PatientId, Store};
 
@@ -38,8 +39,8 @@ pub struct Resume {
     /// Episodes of findings of the record that are not over, or ended less than [`RECENT_SECONDS`] before
     /// `durable_until`.
     pub findings: Vec<FindingRow>,
-    /// The wearer's alarm limits in beats per minute, low and high; `None` for the defaults.
-    pub limits: Option<(f32, f32)>,
+    /// The wearer's own alarm limits.
+    pub limits: PatientLimits,
     /// Who wears it.
     pub patient: Option<PatientId>,
 }
@@ -52,7 +53,9 @@ impl Store {
     /// What the database says.
     pub async fn resume(&self) -> Result<Vec<Resume>, Error> {
         let rows: Vec<Latest> = read!(self, pool => sqlx::query_as(concat!(
-            "SELECT d.device, d.patient, p.low_bpm, p.high_bpm, r.boot, r.durable_until, r.ended,
+            "SELECT d.device, d.patient, ",
+            limit_columns!("p"),
+            ", r.boot, r.durable_until, r.ended,
                 r.anchor_index, r.anchor_utc, r.anchor_hz
              FROM devices d
              JOIN records r ON ",
@@ -150,8 +153,8 @@ impl Store {
 struct Latest {
     device: String,
     patient: Option<String>,
-    low_bpm: Option<f64>,
-    high_bpm: Option<f64>,
+    #[sqlx(flatten)]
+    limits: LimitColumns,
     boot: i64,
     durable_until: i64,
     ended: bool,
@@ -177,7 +180,7 @@ impl Latest {
             standing: Vec::new(),
             missing_strips: Vec::new(),
             findings: Vec::new(),
-            limits: limits(self.low_bpm, self.high_bpm),
+            limits: self.limits.read()?,
             patient: self.patient.as_deref().map(PatientId::stored).transpose()?,
         })
     }

@@ -2,7 +2,8 @@
 
 use alarm::{Config, Error, Limits, Machine, Report, Said};
 use ecg::{
-    AlarmEvent, AlarmId, AlarmState, Condition, QualityReason, RateSource, SampleIndex, Utc,
+    AlarmEvent, AlarmId, AlarmState, Condition, PatientLimits, QualityReason, RateSource,
+    SampleIndex, Utc,
 };
 use insta::assert_snapshot;
 
@@ -495,6 +496,102 @@ fn limits_can_change_under_way() {
     assert_snapshot!(timeline(&out), @"
     20.00 s medium high_rate active, onset 15.00 s: rate 100/min, over the limit of 90/min for 5 s (ECG)
     20.10 s medium high_rate cleared, onset 15.00 s: rate 100/min
+    ");
+}
+
+#[test]
+fn every_limit_of_a_patient_counts() {
+    let all = Scenario::new(LEADS, 60)
+        .beats(0.5, 10.0, 0.8)
+        // 2.5 s without a beat, then 36 a minute, then 150.
+        .beats(11.8, 30.0, 1.66)
+        .beats(30.5, 60.0, 0.4);
+    let run = |limits: PatientLimits| {
+        let (mut machine, mut out) = all.start();
+        machine.set_limits(Limits::of(limits).unwrap());
+        feed(&mut machine, &all.facts(), &[samples(60.0)], &mut out);
+        timeline(&out)
+    };
+    assert_snapshot!(run(PatientLimits::default()), @"
+    15.12 s high extreme_bradycardia active, onset 8.50 s: 5 beats at 36/min, longest RR 2.5 s
+    31.30 s high extreme_bradycardia latched, onset 8.50 s: 5 beats at 53/min
+    35.30 s high extreme_tachycardia active, onset 30.50 s: 13 beats at 150/min
+    ");
+    let own = PatientLimits {
+        low_bpm: Some(30.0),
+        high_bpm: Some(160.0),
+        extreme_bradycardia_bpm: Some(30.0),
+        extreme_tachycardia_bpm: Some(155.0),
+        ..PatientLimits::default()
+    };
+    assert_snapshot!(run(own), @"");
+    let tight = PatientLimits {
+        pause_seconds: Some(2.0),
+        rate_delay_seconds: Some(2.0),
+        ..PatientLimits::default()
+    };
+    assert_snapshot!(run(tight), @"
+    11.30 s medium pause active, onset 9.30 s: no QRS for 2.0 s
+    11.80 s medium pause cleared, onset 9.30 s: QRS
+    13.80 s medium low_rate active, onset 11.80 s: rate 36/min, under the limit of 50/min for 2 s (ECG)
+    15.12 s high extreme_bradycardia active, onset 8.50 s: 5 beats at 36/min, longest RR 2.5 s
+    15.12 s medium low_rate cleared, onset 11.80 s: extreme_bradycardia is announced instead
+    30.40 s medium pause active, onset 28.40 s: no QRS for 2.0 s
+    30.50 s medium pause cleared, onset 28.40 s: QRS
+    31.30 s high extreme_bradycardia latched, onset 8.50 s: 5 beats at 53/min
+    32.50 s medium high_rate active, onset 30.50 s: rate 150/min, over the limit of 120/min for 2 s (ECG)
+    35.30 s high extreme_tachycardia active, onset 30.50 s: 13 beats at 150/min
+    35.30 s medium high_rate cleared, onset 30.50 s: extreme_tachycardia is announced instead
+    ");
+}
+
+#[test]
+fn what_is_switched_off_ends_and_is_not_raised() {
+    let off = |condition| {
+        let off = [condition].into_iter().collect();
+        Limits::of(PatientLimits {
+            off,
+            ..PatientLimits::default()
+        })
+        .unwrap()
+    };
+    let scenario = Scenario::new(LEADS, 60).beats(0.5, 60.0, 0.47);
+    let (mut machine, mut out) = scenario.start();
+    let said = |present: bool, at: f64| {
+        let at = SampleIndex(samples(at));
+        let evidence = "for 30 s".to_owned();
+        Report {
+            condition: Condition::AtrialFibrillation,
+            at,
+            said: if present {
+                Said::Present {
+                    onset: at,
+                    evidence,
+                }
+            } else {
+                Said::Absent { evidence }
+            },
+        }
+    };
+    let facts = scenario.facts();
+    feed(&mut machine, &facts, &[samples(20.0)], &mut out);
+    machine.report(said(true, 20.0), &mut out);
+    machine.set_limits(off(Condition::AtrialFibrillation));
+    machine.decided(SampleIndex(samples(20.1)), &mut out);
+    machine.report(said(true, 20.1), &mut out);
+    machine.report(said(false, 20.1), &mut out);
+    machine.set_limits(off(Condition::HighRate));
+    machine.decided(SampleIndex(samples(20.2)), &mut out);
+    machine.report(said(true, 20.2), &mut out);
+    machine.set_limits(Limits::default());
+    machine.decided(SampleIndex(samples(20.3)), &mut out);
+    assert_snapshot!(timeline(&out), @"
+     5.50 s medium high_rate active, onset 0.50 s: rate 128/min, over the limit of 120/min for 5 s (ECG)
+    20.00 s medium atrial_fibrillation active, onset 20.00 s: for 30 s
+    20.00 s medium atrial_fibrillation cleared, onset 20.00 s: switched off for the patient
+    20.10 s medium high_rate cleared, onset 0.50 s: switched off for the patient
+    20.20 s medium atrial_fibrillation active, onset 20.20 s: for 30 s
+    20.20 s medium high_rate active, onset 15.20 s: rate 128/min, over the limit of 120/min for 5 s (ECG)
     ");
 }
 

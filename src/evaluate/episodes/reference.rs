@@ -261,7 +261,8 @@ impl Reference {
             rapidly(rapid.bpm - NEAR_BPM),
             &[vf],
         );
-        let (low, high) = (config.limits.low_bpm(), config.limits.high_bpm());
+        let ward = config.in_force(config.limits);
+        let (low, high) = (ward.low_bpm, ward.high_bpm);
         let delay = config.rate_delay.as_secs_f64();
         put(
             Condition::HighRate,

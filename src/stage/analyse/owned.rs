@@ -29,7 +29,7 @@ const MEASUREMENT_SECONDS: f64 = 10.0;
 pub struct Wearer {
     /// The patient's pseudonym.
     pub patient: String,
-    /// The patient's own limits, or the default ones.
+    /// The patient's own limits.
     pub limits: alarm::Limits,
     /// The patient's own correction of the model, where there is one.
     pub calibration: Option<Arc<infer::Calibration>>,
@@ -49,7 +49,7 @@ pub(super) struct Owned {
     equipment: Equipment,
     pub(super) measurement: Option<(Box<Measurement>, Utc)>,
     pub(super) patient: Option<String>,
-    pub(super) limits: alarm::Limits,
+    pub(super) limits: alarm::InForce,
     pub(super) calibration: Option<Arc<infer::Calibration>>,
 }
 
@@ -62,7 +62,7 @@ impl Owned {
         resume: Option<store::Resume>,
     ) -> Self {
         let patient = wearer.map(|wearer| wearer.patient.clone());
-        let limits = wearer.map_or(config.alarm.limits, |wearer| wearer.limits);
+        let limits = wearer.map(|wearer| wearer.limits).unwrap_or_default();
         let open = resume.as_ref().map(|resume| resume.findings.clone());
         let mut machine = alarm::Machine::new(id.clone(), &config.alarm, limits);
         if let Some(resume) = &resume {
@@ -92,15 +92,16 @@ impl Owned {
             ),
             measurement: None,
             patient,
-            limits,
+            limits: config.alarm.in_force(limits),
             calibration: wearer.and_then(|wearer| wearer.calibration.clone()),
         }
     }
 
     /// Uses other limits from now on.
     pub(super) fn set_limits(&mut self, limits: alarm::Limits) {
-        self.limits = limits;
-        self.device.monitor().machine().set_limits(limits);
+        let machine = self.device.monitor().machine();
+        machine.set_limits(limits);
+        self.limits = machine.limits();
     }
 
     /// Takes note of what was read from a window of a boot; what came of it.

@@ -1,7 +1,7 @@
 //! Devices, records and patients: how far, whose, within which limits.
 
-use ecg::{AlarmState, RecordId, SampleIndex, Utc};
-use store::{Batch, Error, FindingRow};
+use ecg::{AlarmState, Condition, PatientLimits, RecordId, SampleIndex, Utc};
+use store::{Batch, Error, FindingRow, LimitChange};
 
 use crate::database::Database;
 use crate::fixtures::{event, finding, kept, patient, record, trend, update};
@@ -71,7 +71,7 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
         .await
         .unwrap();
     store
-        .set_limits(&patient("p"), Some((45.0, 130.5)), "x", Utc(1))
+        .set_rate_limits(&patient("p"), (45.0, 130.5), "x", Utc(1))
         .await
         .unwrap();
 
@@ -86,7 +86,7 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
         (&quiet, SampleIndex(5), false)
     );
     assert!(a.trend.is_none() && a.standing.is_empty() && a.missing_strips.is_empty());
-    assert_eq!((&a.patient, a.limits), (&None, None));
+    assert_eq!((&a.patient, a.limits), (&None, PatientLimits::default()));
 
     assert_eq!(
         (&b.record, b.durable_until, b.ended),
@@ -112,7 +112,7 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
     );
     assert_eq!(
         (&b.patient, b.limits),
-        (&Some(patient("p")), Some((45.0, 130.5)))
+        (&Some(patient("p")), rates(45.0, 130.5))
     );
     assert_eq!(store.records(&old.device).await.unwrap().len(), 2);
 
@@ -130,25 +130,115 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
     assert_eq!(all, [(patient("p"), "{}".to_owned())]);
 }
 
-pub(crate) async fn limits_are_checked_here_and_in_the_database(db: &Database) {
+fn rates(low: f32, high: f32) -> PatientLimits {
+    PatientLimits {
+        low_bpm: Some(low),
+        high_bpm: Some(high),
+        ..PatientLimits::default()
+    }
+}
+
+pub(crate) async fn limits_are_kept_with_every_change(db: &Database) {
     let store = &db.store;
     let p = patient("p");
     assert_eq!(store.limits(&p).await.unwrap(), None);
+    assert_eq!(store.limit_changes(&p, 10).await.unwrap(), []);
+    let all = PatientLimits {
+        extreme_bradycardia_bpm: Some(32.5),
+        extreme_tachycardia_bpm: Some(160.0),
+        pause_seconds: Some(2.3),
+        rate_delay_seconds: Some(8.0),
+        ventricular_per_minute: Some(25.0),
+        st_elevation_mv: Some(0.05),
+        st_depression_mv: Some(0.03),
+        off: [Condition::Pause, Condition::HighRate]
+            .into_iter()
+            .collect(),
+        ..rates(40.5, 140.1)
+    };
+    store.set_limits(&p, &all, "Dr. Bo", Utc(5)).await.unwrap();
+    assert_eq!(store.limits(&p).await.unwrap(), Some(all));
+    // The rates alone, and the rest stays.
+    let slower = PatientLimits {
+        low_bpm: Some(35.0),
+        high_bpm: Some(130.0),
+        ..all
+    };
     store
-        .set_limits(&p, Some((40.5, 140.1)), "Dr. Bo", Utc(5))
+        .set_rate_limits(&p, (35.0, 130.0), "Dr. Cy", Utc(4))
         .await
         .unwrap();
-    assert_eq!(store.limits(&p).await.unwrap(), Some((40.5, 140.1)));
-    for limits in [
-        (10.0, 100.0),
-        (100.0, 100.0),
-        (120.0, 60.0),
-        (50.0, 301.0),
-        (f32::NAN, 100.0),
-        (50.0, f32::NAN),
-    ] {
+    assert_eq!(store.limits(&p).await.unwrap(), Some(slower));
+    let none = PatientLimits::default();
+    store.set_limits(&p, &none, "Dr. Bo", Utc(7)).await.unwrap();
+    store
+        .set_limits(&patient("q"), &all, "Dr. Bo", Utc(8))
+        .await
+        .unwrap();
+    let changes = store.limit_changes(&p, 10).await.unwrap();
+    let change = |by: &str, utc, before, after| LimitChange {
+        by: by.to_owned(),
+        utc: Utc(utc),
+        before,
+        after,
+    };
+    assert_eq!(
+        changes,
+        [
+            change("Dr. Bo", 7, slower, none),
+            change("Dr. Cy", 4, all, slower),
+            change("Dr. Bo", 5, none, all),
+        ]
+    );
+    assert_eq!(store.limit_changes(&p, 2).await.unwrap(), changes[..2]);
+    // An empty device carries them to the start.
+    let one = record("a", 1);
+    store
+        .assign(&one.device, Some(&patient("q")), "x", Utc(1))
+        .await
+        .unwrap();
+    let row = store.device(&one.device).await.unwrap().unwrap();
+    assert_eq!(row.limits, all);
+}
+
+pub(crate) async fn limits_that_silence_what_kills_are_refused(db: &Database) {
+    let store = &db.store;
+    let p = patient("p");
+    let kept = rates(40.5, 140.1);
+    store.set_limits(&p, &kept, "Dr. Bo", Utc(5)).await.unwrap();
+    let none = PatientLimits::default();
+    let bad = [
+        rates(10.0, 100.0),
+        rates(100.0, 100.0),
+        rates(50.0, 301.0),
+        rates(f32::NAN, 100.0),
+        rates(50.0, f32::NAN),
+        PatientLimits {
+            low_bpm: Some(50.0),
+            ..none
+        },
+        PatientLimits {
+            extreme_bradycardia_bpm: Some(10.0),
+            ..none
+        },
+        PatientLimits {
+            extreme_tachycardia_bpm: Some(250.0),
+            ..none
+        },
+        PatientLimits {
+            off: [Condition::Asystole].into_iter().collect(),
+            ..none
+        },
+        PatientLimits {
+            off: [Condition::Pause, Condition::ExtremeTachycardia]
+                .into_iter()
+                .collect(),
+            ..none
+        },
+    ];
+    for limits in bad {
         let error = store
-            .set_limits(&p, Some(limits), "Dr. Bo", Utc(6))
+            .set_limits(&p, &limits, "Dr. Bo", Utc(6))
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Refused(_)), "{limits:?}: {error:?}");
@@ -156,9 +246,11 @@ pub(crate) async fn limits_are_checked_here_and_in_the_database(db: &Database) {
     for assignment in [
         "low_bpm = 10",
         "low_bpm = NULL",
-        "high_bpm = NULL",
         "high_bpm = 40",
         "high_bpm = 1000",
+        "extreme_bradycardia_bpm = 51",
+        "extreme_tachycardia_bpm = 119",
+        "off_conditions = 'pause ventricular_fibrillation'",
         "patient = 'Jane Doe'",
     ] {
         let error = db
@@ -174,10 +266,12 @@ pub(crate) async fn limits_are_checked_here_and_in_the_database(db: &Database) {
             "{assignment}"
         );
     }
-    assert_eq!(store.limits(&p).await.unwrap(), Some((40.5, 140.1)));
-    store.set_limits(&p, None, "Dr. Bo", Utc(7)).await.unwrap();
-    assert_eq!(store.limits(&p).await.unwrap(), None);
-    assert_eq!(db.count("limit_changes WHERE patient = 'p'").await, 2);
+    for by in ["", " ", "a\0b"] {
+        let error = store.set_limits(&p, &none, by, Utc(6)).await.unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{by:?}: {error:?}");
+    }
+    assert_eq!(store.limits(&p).await.unwrap(), Some(kept));
+    assert_eq!(db.count("limit_changes WHERE patient = 'p'").await, 1);
 }
 
 pub(crate) async fn calibrations_are_versions_that_can_be_taken_back(db: &Database) {

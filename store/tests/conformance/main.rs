@@ -50,7 +50,8 @@ on_both! {
     devices::resume_tells_where_each_device_was_left
     alarms::filters_and_pages
     alarms::text_of_any_length_and_script
-    devices::limits_are_checked_here_and_in_the_database
+    devices::limits_are_kept_with_every_change
+    devices::limits_that_silence_what_kills_are_refused
     devices::calibrations_are_versions_that_can_be_taken_back
     storing::what_no_column_holds_is_refused
     storing::a_damaged_row_is_an_error
