@@ -117,7 +117,7 @@ macro_rules! trend_columns {
 pub(crate) use trend_columns;
 
 /// The end of a span, which may lie beyond every row.
-fn bound(index: SampleIndex) -> i64 {
+pub(crate) fn bound(index: SampleIndex) -> i64 {
     i64::try_from(index.0).unwrap_or(i64::MAX)
 }
 

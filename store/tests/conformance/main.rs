@@ -10,6 +10,7 @@
 
 mod alarms;
 mod database;
+mod days;
 mod delivery;
 mod devices;
 mod fixtures;
@@ -53,6 +54,8 @@ on_both! {
     devices::limits_are_kept_with_every_change
     devices::limits_that_silence_what_kills_are_refused
     devices::calibrations_are_versions_that_can_be_taken_back
+    days::a_patient_changes_devices
+    days::a_day_is_read_from_what_a_device_saw
     storing::what_no_column_holds_is_refused
     storing::a_damaged_row_is_an_error
     storing::commits_from_all_sides
