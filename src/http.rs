@@ -139,6 +139,12 @@ pub fn router(service: Arc<Service>) -> Router {
             "/api/v1/patients/{patient}/limits/changes",
             get(patients::limit_changes),
         )
+        .route(
+            "/api/v1/patients/{patient}/limits/proposal",
+            get(patients::proposal),
+        )
+        .route("/api/v1/patients/{patient}/days", get(patients::days))
+        .route("/api/v1/patients/{patient}/days/{day}", get(patients::day))
         .fallback(page::file)
         .layer(middleware::from_fn_with_state(Arc::clone(&service), count))
         .layer(middleware::from_fn(secure))

@@ -42,6 +42,25 @@ pub fn parse_rfc3339(text: &str) -> Result<Utc, String> {
         .map_err(|error| format!("{text:?} is no RFC 3339 instant: {error}"))
 }
 
+/// The midnight, UTC, with which a day such as `2026-11-26` begins.
+///
+/// # Errors
+/// The reason, naming the text.
+pub fn parse_day(text: &str) -> Result<Utc, String> {
+    let day = text
+        .parse::<jiff::civil::Date>()
+        .ok()
+        .filter(|_| text.len() == "2026-11-26".len());
+    day.and_then(|day| jiff::tz::TimeZone::UTC.to_timestamp(day.into()).ok())
+        .map(|at| Utc(at.as_microsecond()))
+        .ok_or_else(|| format!("{text:?} is no day, where one such as 2026-11-26 is needed"))
+}
+
+/// The day in which an instant is, UTC; the empty string outside the years 0 to 9999.
+pub fn day(utc: Utc) -> String {
+    rfc3339(utc).get(..10).unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +70,12 @@ mod tests {
         let at = Utc(1_700_000_000_123_456);
         assert_eq!(rfc3339(at), "2023-11-14T22:13:20.123456Z");
         assert_eq!(parse_rfc3339(&rfc3339(at)).unwrap(), at);
+        assert_eq!(day(at), "2023-11-14");
+        let midnight = parse_day("2023-11-14").unwrap();
+        assert_eq!(rfc3339(midnight), "2023-11-14T00:00:00.000000Z");
+        for bad in ["2023-02-30", "2023-11-14T00:00", "today", "20231114", ""] {
+            assert!(parse_day(bad).unwrap_err().contains(bad), "{bad}");
+        }
         assert!(
             parse_rfc3339("yesterday")
                 .unwrap_err()

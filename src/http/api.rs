@@ -56,7 +56,10 @@ pub(super) type Shared = State<Arc<Service>>;
         patients::conditions,
         patients::limits,
         patients::put_limits,
-        patients::limit_changes
+        patients::limit_changes,
+        patients::proposal,
+        patients::days,
+        patients::day
     ),
     components(schemas(json::Failure, json::Ready, crate::delivery::Body<'static>))
 )]

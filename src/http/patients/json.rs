@@ -8,7 +8,9 @@ use utoipa::ToSchema;
 
 use super::super::api::refused;
 use super::super::error::Error;
-use crate::wall::rfc3339;
+use crate::day::Minutes;
+use crate::proposal::FULL_MINUTES;
+use crate::wall::{day, rfc3339};
 
 /// A patient's own limits. What is absent or null is as on the ward.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
@@ -215,6 +217,253 @@ impl From<&alarm::Definition> for Condition {
             evidence: line.evidence,
             source: line.source,
             can_be_off: alarm::can_be_off(line.condition),
+        }
+    }
+}
+
+/// Limits from what is usual for the patient.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Proposal {
+    based_on: Basis,
+    /// All limits of the patient with what is proposed in them, to be put as they are; null where there is nothing to
+    /// propose.
+    limits: Option<OwnLimits>,
+    /// One line for each limit, with the numbers it rests on.
+    why: Vec<String>,
+    /// The limits as they are.
+    current: PatientLimits,
+}
+
+/// What a proposal rests on.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Basis {
+    /// Usable minutes of the first day of signal.
+    minutes: usize,
+    /// The same in hours.
+    hours: f64,
+    /// Whether that is a whole day.
+    complete: bool,
+    /// The first of these minutes.
+    from: Option<String>,
+    /// The end of the last one.
+    until: Option<String>,
+}
+
+impl Proposal {
+    pub(super) fn new(
+        minutes: &Minutes,
+        proposal: crate::proposal::Proposal,
+        current: PatientLimits,
+    ) -> Self {
+        let instant = |minute: i64| rfc3339(ecg::Utc(minute.saturating_mul(60_000_000)));
+        let first = minutes.first_key_value().map(|(at, _)| *at);
+        let last = minutes.last_key_value().map(|(at, _)| *at);
+        Self {
+            based_on: Basis {
+                minutes: minutes.len(),
+                hours: hundredths(minutes.len() as f64 / 60.0),
+                complete: minutes.len() >= FULL_MINUTES,
+                from: first.map(instant),
+                until: last.map(|at| instant(at.saturating_add(1))),
+            },
+            limits: proposal.limits.as_ref().map(OwnLimits::from),
+            why: proposal.why,
+            current,
+        }
+    }
+}
+
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Days {
+    pub(super) days: Vec<Day>,
+}
+
+/// A day of a patient in numbers.
+#[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the API's word for its date")]
+pub(in crate::http) struct Day {
+    /// Such as `2026-11-26`.
+    day: String,
+    from: String,
+    until: String,
+    devices: Vec<WornDevice>,
+    signal: DaySignal,
+    /// Null where no rate was seen.
+    rate: Option<DayRates>,
+    beats: DayBeats,
+    /// What was found, the longest first.
+    findings: Vec<DayFinding>,
+    alarms: DayAlarms,
+}
+
+/// A device that was worn.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct WornDevice {
+    device: String,
+    from: String,
+    until: String,
+}
+
+/// How much signal there was.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct DaySignal {
+    hours: f64,
+    /// The share of it that was usable, 0 to 1.
+    usable_share: Option<f64>,
+    /// Signal that never came, within records.
+    gaps: usize,
+    gap_seconds: f64,
+    longest_gap_seconds: f64,
+}
+
+/// Heart rates, beats per minute.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct DayRates {
+    min_bpm: f64,
+    /// When the minute with it begins.
+    min_at: String,
+    mean_bpm: f64,
+    max_bpm: f64,
+    /// When the minute with it begins.
+    max_at: String,
+}
+
+/// Beats of the ECG.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct DayBeats {
+    total: u64,
+    /// How many of each class: N, S, V, F, Q.
+    by_class: BTreeMap<String, u64>,
+    /// Those that nothing has classified.
+    unclassified: u64,
+    /// Per cent of those with a class.
+    ventricular_percent: Option<f64>,
+    /// Per cent of those with a class.
+    supraventricular_percent: Option<f64>,
+}
+
+/// How much of the day something was found.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct DayFinding {
+    name: String,
+    text: String,
+    episodes: usize,
+    seconds: f64,
+    longest_seconds: f64,
+    /// Per cent of the day's signal.
+    burden_percent: Option<f64>,
+}
+
+/// The alarms of a day.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct DayAlarms {
+    total: usize,
+    /// The median time from raised to acknowledged.
+    median_seconds_to_acknowledge: Option<f64>,
+    by_condition: Vec<AlarmCount>,
+}
+
+/// The alarms of one condition.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct AlarmCount {
+    condition: &'static str,
+    priority: &'static str,
+    raised: usize,
+    /// How many are in each state by now.
+    by_state: BTreeMap<&'static str, usize>,
+    acknowledged: usize,
+    median_seconds_to_acknowledge: Option<f64>,
+}
+
+impl Day {
+    pub(super) fn new(midnight: ecg::Utc, of: &crate::day::Day) -> Self {
+        let total = &of.total;
+        let classified: u64 = total.beats.iter().sum();
+        let percent = |class: ecg::BeatClass| {
+            let share = 100.0 * total.beats[class.index()] as f64 / classified as f64;
+            (classified > 0).then(|| hundredths(share))
+        };
+        let judged = f64::from(total.usable) + f64::from(total.unusable);
+        let classes = [
+            ecg::BeatClass::N,
+            ecg::BeatClass::S,
+            ecg::BeatClass::V,
+            ecg::BeatClass::F,
+            ecg::BeatClass::Q,
+        ];
+        let rate = total.lowest.zip(total.highest).zip(total.rate_mean());
+        Self {
+            day: day(midnight),
+            from: rfc3339(of.span.start),
+            until: rfc3339(of.span.end),
+            devices: of
+                .worn
+                .iter()
+                .map(|worn| WornDevice {
+                    device: worn.device.to_string(),
+                    from: rfc3339(worn.span.start),
+                    until: rfc3339(worn.span.end),
+                })
+                .collect(),
+            signal: DaySignal {
+                hours: hundredths(total.signal_seconds / 3600.0),
+                usable_share: (judged > 0.0).then(|| hundredths(f64::from(total.usable) / judged)),
+                gaps: of.gaps.n,
+                gap_seconds: hundredths(of.gaps.seconds),
+                longest_gap_seconds: hundredths(of.gaps.longest_seconds),
+            },
+            rate: rate.map(|((lowest, highest), mean)| DayRates {
+                min_bpm: hundredths(lowest.0.into()),
+                min_at: rfc3339(lowest.1),
+                mean_bpm: hundredths(mean),
+                max_bpm: hundredths(highest.0.into()),
+                max_at: rfc3339(highest.1),
+            }),
+            beats: DayBeats {
+                total: total.n_beats(),
+                by_class: classes
+                    .into_iter()
+                    .map(|class| (class.to_string(), total.beats[class.index()]))
+                    .collect(),
+                unclassified: total.unclassified,
+                ventricular_percent: percent(ecg::BeatClass::V),
+                supraventricular_percent: percent(ecg::BeatClass::S),
+            },
+            findings: of
+                .findings
+                .iter()
+                .map(|burden| DayFinding {
+                    name: burden.name.clone(),
+                    text: burden.text.clone(),
+                    episodes: burden.episodes,
+                    seconds: hundredths(burden.seconds),
+                    longest_seconds: hundredths(burden.longest_seconds),
+                    burden_percent: burden.percent.map(hundredths),
+                })
+                .collect(),
+            alarms: DayAlarms {
+                total: of.alarms.iter().flat_map(|count| count.by_state).sum(),
+                median_seconds_to_acknowledge: of.median_seconds.map(hundredths),
+                by_condition: of.alarms.iter().map(AlarmCount::from).collect(),
+            },
+        }
+    }
+}
+
+impl From<&crate::day::AlarmCount> for AlarmCount {
+    fn from(count: &crate::day::AlarmCount) -> Self {
+        let states = ecg::AlarmState::ALL.map(ecg::AlarmState::name);
+        Self {
+            condition: count.condition.name(),
+            priority: count.priority.name(),
+            raised: count.by_state.iter().sum(),
+            by_state: states.into_iter().zip(count.by_state).collect(),
+            acknowledged: count.acknowledged,
+            median_seconds_to_acknowledge: count.median_seconds.map(hundredths),
         }
     }
 }
