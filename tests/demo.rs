@@ -86,6 +86,7 @@ fn the_page_shows_traces_an_alarm_and_takes_an_acknowledgement() {
     let shots = data.path().join("shots");
     std::fs::create_dir(&shots).unwrap();
     let service = Service::demo(data.path());
+    yesterday(&data.path().join("einthoven.db"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/page.mjs");
     let output = Command::new(provided("EINTHOVEN_TEST_NODE"))
         .arg(script)
@@ -102,6 +103,26 @@ fn the_page_shows_traces_an_alarm_and_takes_an_acknowledgement() {
     );
     assert!(shots.join("page.png").exists());
     assert!(service.interrupt().success());
+}
+
+/// Three hours of yesterday on another device, so that limits can be proposed to the patient of the first one.
+fn yesterday(file: &Path) {
+    let hours = |hours: f64| einthoven::wall::utc().plus_seconds(3600.0 * hours);
+    let batch = crate::patients::minutes("yesterday", hours(-24.0), 180);
+    let device = "yesterday".parse().unwrap();
+    let patient = "patient-sinus".parse().unwrap();
+    runtime().block_on(async {
+        let url = format!("sqlite:{}", file.display());
+        let store = store::Store::open(&store::Config::new(url)).await.unwrap();
+        let (from, to) = (hours(-25.0), hours(-20.0));
+        store
+            .assign(&device, Some(&patient), "dr", from)
+            .await
+            .unwrap();
+        store.assign(&device, None, "dr", to).await.unwrap();
+        store.commit(&batch).await.unwrap();
+        store.close().await;
+    });
 }
 
 fn runtime() -> tokio::runtime::Runtime {

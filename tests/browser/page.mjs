@@ -2,7 +2,7 @@
 //
 // usage: node page.mjs BASE_URL CHROMIUM SCREENSHOT_DIR
 //
-// Prints one line per check and leaves page.png, strip.png and phone.png in SCREENSHOT_DIR. Exits
+// Prints one line per check and leaves page.png, strip.png, limits.png, day.png and phone.png in SCREENSHOT_DIR. Exits
 // with 1 and leaves failure.png at the first check that fails. Needs `npm ci` in this folder.
 
 import assert from "node:assert/strict";
@@ -120,6 +120,13 @@ async function run(page, problems) {
 
   const row = page.locator(`[data-testid="alarm"][data-alarm="${alarm}"]`);
 
+  await check("an alarm explains itself", async () => {
+    await row.locator('[data-testid="about"] summary').focus();
+    await page.keyboard.press("Enter");
+    await until("the line of the table", 5_000, async () => (await row.locator('[data-testid="about"]').textContent()).includes("no QRS for 4 s"));
+    await page.keyboard.press("Enter");
+  });
+
   await check("acknowledging it asks for a name once and changes page and API", async () => {
     await row.locator('[data-testid="acknowledge"]').click();
     await page.locator('[data-testid="name-dialog"]').waitFor({ state: "visible" });
@@ -198,6 +205,47 @@ async function run(page, problems) {
     await until("the pause", 10_000, async () => (await shown.textContent()).endsWith(`by ${BY}`));
     await api("DELETE", `${where}?by=${encodeURIComponent(BY)}`);
     await until("its end", 10_000, async () => (await shown.textContent()) === "");
+  });
+
+  await check("proposed limits are put in force by somebody, and only then", async () => {
+    const patient = "patient-sinus";
+    const limits = `/api/v1/patients/${patient}/limits`;
+    const before = await api("GET", limits);
+    assert.equal(before.own.high_bpm, null);
+    const { device: name } = (await api("GET", "/api/v1/devices")).devices.find((candidate) => candidate.patient === patient);
+    const button = page.locator(`${device(name)} button.limits`);
+    await button.focus();
+    await page.keyboard.press("Enter");
+    const confirm = page.locator('[data-testid="confirm-proposal"]');
+    await confirm.waitFor({ state: "visible", timeout: 10_000 });
+    const proposal = await page.locator('[data-testid="proposal"]').textContent();
+    assert.ok(proposal.includes("3.0 h of signal") && proposal.includes("180 usable minutes"), proposal);
+    assert.deepEqual((await api("GET", limits)).own, before.own, "limits in force before anybody confirmed them");
+    // What the service refuses is said in its words.
+    await page.locator('#limits-dialog [name="pause_seconds"]').fill("4");
+    await page.locator('[data-testid="set-limits"]').click();
+    const problem = page.locator('[data-testid="limits-problem"]');
+    await until("a refusal", 5_000, async () => (await problem.textContent()).includes("less than asystole = 4 s"));
+    await page.screenshot({ path: path.join(screenshots, "limits.png") });
+    await confirm.focus();
+    await page.keyboard.press("Enter");
+    await page.locator('[data-testid="limits-dialog"]').waitFor({ state: "hidden", timeout: 10_000 });
+    const { own } = await api("GET", limits);
+    assert.deepEqual([own.low_bpm, own.high_bpm, own.pause_seconds], [50, 100, null]);
+    const { changes } = await api("GET", `${limits}/changes`);
+    assert.equal(changes.length, 1);
+    assert.deepEqual([changes[0].by, changes[0].before.high_bpm, changes[0].after.high_bpm], [BY, null, 100]);
+    await until("the card's new limits", 10_000, async () => (await button.textContent()) === "50–100");
+  });
+
+  await check("the day of a patient is one click away", async () => {
+    await page.locator(`${device("demo-ectopy")} [data-testid="day"]`).click();
+    const facts = page.locator('[data-testid="day-facts"]');
+    await facts.waitFor({ state: "visible", timeout: 10_000 });
+    assert.match(await facts.textContent(), /demo-ectopy/);
+    await page.screenshot({ path: path.join(screenshots, "day.png"), fullPage: true });
+    await page.locator('[data-testid="history-view"] [data-testid="back"]').click();
+    await page.locator('[data-testid="device-card"]').first().waitFor({ state: "visible" });
   });
 
   await check("the page fits a phone", async () => {

@@ -1,6 +1,7 @@
 // The open alarms: most urgent first, acknowledged with one click, never hidden by anything else.
 
 import * as api from "./api.js";
+import { explanation } from "./conditions.js";
 import { askName } from "./dialogs.js";
 import { element, setAttribute, setText } from "./element.js";
 import { PRIORITIES, clockTime, conditionWords, elapsed, onsetOf } from "./wording.js";
@@ -142,6 +143,7 @@ class AlarmRow {
     this.evidence = element("span.evidence");
     this.state = element("span.state");
     this.problem = element("span.problem", { role: "alert" });
+    this.about = element("details.about", { "data-testid": "about", ontoggle: () => this.explain() }, element("summary", {}, "What is this?"));
     this.strip = element("a.button.small", { "data-testid": "strip", href: `#/strip/${encodeURIComponent(id)}` }, "Strip");
     this.button = element("button.button.small.acknowledge", { type: "button", "data-testid": "acknowledge", onclick: () => this.acknowledge() }, "Acknowledge");
     this.root = element(
@@ -149,7 +151,7 @@ class AlarmRow {
       { "data-testid": "alarm", "data-alarm": id },
       this.mark,
       element("div.what", {}, this.condition, this.where, this.since),
-      element("div.why", {}, this.evidence, this.state, this.problem),
+      element("div.why", {}, this.evidence, this.state, this.about, this.problem),
       element("div.actions", {}, this.strip, this.button),
     );
   }
@@ -185,6 +187,14 @@ class AlarmRow {
   tick() {
     const onset = new Date(onsetOf(this.alarm));
     setText(this.since, `${clockTime(onset)} · ${elapsed(Date.now() - onset.getTime())}`);
+  }
+
+  /** The line of the table of conditions, when somebody asks for it. */
+  async explain() {
+    if (this.about.open && this.about.childElementCount === 1) {
+      const line = await explanation(this.alarm.condition);
+      this.about.replaceChildren(this.about.firstChild, line);
+    }
   }
 
   async acknowledge() {

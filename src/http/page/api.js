@@ -77,6 +77,29 @@ export async function trends(device, from) {
   return (await request("GET", `trends?device=${id(device)}&from=${id(from.toISOString())}`)).trends;
 }
 
-export function setLimits(device, low, high, by) {
-  return request("PUT", `devices/${id(device)}/limits`, { low_bpm: low, high_bpm: high, by });
+/** The table of conditions, most severe first. */
+export async function conditions() {
+  return (await request("GET", "conditions")).conditions;
+}
+
+export function patientLimits(patient) {
+  return request("GET", `patients/${id(patient)}/limits`);
+}
+
+/** Replaces the limits of a patient; what is absent is as on the ward. */
+export function setPatientLimits(patient, limits, by) {
+  return request("PUT", `patients/${id(patient)}/limits`, { limits, by });
+}
+
+export function limitProposal(patient) {
+  return request("GET", `patients/${id(patient)}/limits/proposal`);
+}
+
+export async function limitChanges(patient) {
+  return (await request("GET", `patients/${id(patient)}/limits/changes`)).changes;
+}
+
+/** A day of a patient, `tz` minutes ahead of UTC. */
+export function day(patient, date, tz) {
+  return request("GET", `patients/${id(patient)}/days/${id(date)}?tz=${tz}`);
 }

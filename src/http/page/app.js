@@ -6,8 +6,10 @@
 import * as api from "./api.js";
 import { Alarms } from "./alarms.js";
 import { Card } from "./card.js";
-import { askLimits, forgetName, rememberedName } from "./dialogs.js";
+import { showDay } from "./day.js";
+import { forgetName, rememberedName } from "./dialogs.js";
 import { setText } from "./element.js";
+import { askLimits } from "./limits.js";
 import { Live } from "./live.js";
 import { Sound } from "./sound.js";
 import { showAlarm, showHistory, showTwelveLead } from "./views.js";
@@ -60,7 +62,7 @@ function cardOf(device) {
   if (card !== undefined) {
     return card;
   }
-  card = new Card(device, (which) => askLimits(which, takeStatus));
+  card = new Card(device, (which) => askLimits(which, refresh));
   cards.set(device, card);
   const next = [...$("cards").children].find((other) => other.dataset.device.localeCompare(device, undefined, { numeric: true }) > 0);
   $("cards").insertBefore(card.root, next ?? null);
@@ -203,9 +205,10 @@ function route() {
   visit += 1;
   const mine = visit;
   const isCurrent = () => mine === visit;
-  let [, view = "", argument = ""] = location.hash.split("/");
+  let [, view = "", argument = "", more = ""] = location.hash.split("/");
   try {
     argument = decodeURIComponent(argument);
+    more = decodeURIComponent(more);
   } catch {
     view = "";
   }
@@ -222,6 +225,9 @@ function route() {
   } else if (view === "twelve-lead" && argument !== "") {
     show("strip");
     showTwelveLead(views.strip, argument, isCurrent);
+  } else if (view === "day" && argument !== "") {
+    show("history");
+    showDay(views.history, argument, more, isCurrent);
   } else if (view === "alarms") {
     show("history");
     showHistory(views.history, isCurrent);

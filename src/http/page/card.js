@@ -4,6 +4,7 @@
 // rate is withdrawn, whatever the reason (device, broker, service or network).
 
 import * as api from "./api.js";
+import { dayOf } from "./day.js";
 import { element, setAttribute, setText, svg } from "./element.js";
 import { Trace } from "./trace.js";
 import { SPAN_MINUTES, drawTrend } from "./trend.js";
@@ -30,7 +31,7 @@ export class Card {
     this.alarms = [];
 
     this.name = element("h2.name", {}, device);
-    this.patient = element("span.patient");
+    this.patient = element("a.patient", { "data-testid": "day" });
     this.online = element("span.online");
     this.pause = element("span.pause", { "data-testid": "pause" });
     this.rate = element("span.bpm", { "data-testid": "rate", title: "Heart rate, per minute" }, "--");
@@ -96,7 +97,10 @@ export class Card {
     const names = status.signals.map((signal) => signal.name);
     this.trace.setSignals(names);
     this.setHeight();
-    setText(this.patient, status.patient ?? "no patient");
+    const { patient } = status;
+    setText(this.patient, patient ?? "no patient");
+    setAttribute(this.patient, "href", patient === null ? null : `#/day/${encodeURIComponent(patient)}/${dayOf(new Date())}`);
+    setAttribute(this.patient, "title", patient === null ? null : `The day of ${patient}`);
     const until = status.paused_until ?? null;
     setText(this.pause, until === null ? "" : `Messages paused until ${clockTime(new Date(until))} by ${status.paused_by}`);
     setAttribute(this.root, "data-online", status.online ? "true" : "false");

@@ -1,7 +1,4 @@
-// The two questions the page asks: who acknowledges, and which limits a patient gets.
-
-import * as api from "./api.js";
-import { setText } from "./element.js";
+// Dialogs: who acknowledges, and what every dialog needs.
 
 const KEY = "einthoven.name";
 
@@ -23,7 +20,8 @@ export function forgetName() {
   }
 }
 
-function rememberName(name) {
+/** Remembers a name for the next question. */
+export function rememberName(name) {
   try {
     localStorage.setItem(KEY, name);
   } catch {
@@ -32,7 +30,7 @@ function rememberName(name) {
 }
 
 /** Lets the dialog's cancel buttons and a click beside it close it. */
-function closable(dialog) {
+export function closable(dialog) {
   for (const button of dialog.querySelectorAll("[data-close]")) {
     button.onclick = () => dialog.close("cancel");
   }
@@ -76,38 +74,4 @@ export function askName() {
     dialog.showModal();
     input.focus();
   });
-}
-
-/** Asks for new alarm limits of a card's device and sets them; the new status goes to `onStatus`. */
-export function askLimits(card, onStatus) {
-  const dialog = document.getElementById("limits-dialog");
-  const form = dialog.querySelector("form");
-  const [low, high, by] = ["limit-low", "limit-high", "limit-by"].map((id) => document.getElementById(id));
-  const problem = document.getElementById("limits-problem");
-  const title = document.getElementById("limits-title");
-  if (dialog.open || card.status === null) {
-    return;
-  }
-  setText(title, `Alarm limits of ${card.device}`);
-  setText(problem, "");
-  low.value = card.status.limits.low_bpm;
-  high.value = card.status.limits.high_bpm;
-  by.value = rememberedName() ?? "";
-  closable(dialog);
-  form.onsubmit = async (event) => {
-    event.preventDefault();
-    if (low.valueAsNumber >= high.valueAsNumber) {
-      setText(problem, "The low limit must be below the high limit.");
-      return;
-    }
-    try {
-      const status = await api.setLimits(card.device, low.valueAsNumber, high.valueAsNumber, by.value.trim());
-      rememberName(by.value.trim());
-      onStatus(status);
-      dialog.close("save");
-    } catch (error) {
-      setText(problem, `Not set: ${error.message}`);
-    }
-  };
-  dialog.showModal();
 }

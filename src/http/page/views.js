@@ -1,11 +1,12 @@
 // The views beside the station: one alarm with its strip, a device's twelve leads, the history.
 
 import * as api from "./api.js";
+import { explanation } from "./conditions.js";
 import { element } from "./element.js";
 import { drawStrip, findingsOf, legendOf, originsOf } from "./strip.js";
 import { clockTime, conditionWords, dateTime, onsetOf } from "./wording.js";
 
-function heading(title, sub) {
+export function heading(title, sub) {
   return element(
     "header.view-head",
     {},
@@ -15,7 +16,7 @@ function heading(title, sub) {
 }
 
 /** Shows a failure in the view, in words. */
-function showProblem(view, title, error) {
+export function showProblem(view, title, error) {
   view.replaceChildren(heading(title, null), element("p.problem", { role: "alert" }, `Cannot show this: ${error.message}.`));
 }
 
@@ -57,6 +58,10 @@ export async function showAlarm(view, alarmId, isCurrent) {
     return;
   }
   const about = alarm.value;
+  const line = await explanation(about.condition);
+  if (!isCurrent()) {
+    return;
+  }
   const who = about.patient === null ? about.device : `${about.device}, patient ${about.patient}`;
   view.replaceChildren(
     heading(conditionWords(about.condition), who),
@@ -74,6 +79,8 @@ export async function showAlarm(view, alarmId, isCurrent) {
         ])
       : element("p.problem", { role: "alert" }, `No strip: ${strip.reason.message}.`),
     strip.status === "fulfilled" ? sources(strip.value) : "",
+    element("h2", {}, "When this is alarmed on"),
+    line,
     element("h2", {}, "What happened"),
     element(
       "div.scroll",

@@ -8,6 +8,8 @@ const CONDITIONS = {
   pause: "Pause",
   high_rate: "High rate",
   low_rate: "Low rate",
+  av_block: "AV block",
+  st_change: "ST change",
   leads_off: "Leads off",
   unusable_signal: "Unusable signal",
   no_data: "No data",
