@@ -340,6 +340,12 @@ impl Monitor {
     fn absorb(&mut self, effects: &mut Effects) {
         let Some(open) = &mut self.open else { return };
         let events = &mut self.events;
+        let limits = self.machine.limits();
+        open.burden.set_limit(match limits.off {
+            // So that it is told again when it is switched on.
+            off if off.contains(ecg::Condition::VentricularBurden) => f32::INFINITY,
+            _ => limits.ventricular_per_minute,
+        });
         for output in self.outputs.drain(..) {
             if let Some(collector) = &mut open.collector {
                 collector.push(&output);

@@ -12,10 +12,10 @@ use ecg::{Condition, SampleIndex, SampleRate};
 
 /// Ventricular beats are counted over so many seconds.
 const MINUTE: f64 = 60.0;
-/// More in a minute are many.
-const MANY: usize = 10;
-/// As many or fewer are few again, once they have been for so many seconds.
-const FEW: usize = 5;
+/// More in a minute are many, where the patient has no other limit.
+const MANY: f32 = 10.0;
+/// This share of the limit is few again, once they have been as few for so many seconds.
+const FEW: f32 = 0.5;
 const CALM: f64 = 300.0;
 
 /// Minutes that the rate of now is the median of, and those before that it is compared with.
@@ -34,6 +34,10 @@ const LONGEST: u64 = 60;
 /// Ventricular beats of the last minute.
 #[derive(Debug, Default)]
 pub struct Burden {
+    /// More in a minute are many; [`MANY`] while nothing else is said.
+    limit: Option<f32>,
+    /// The limit changed since the last beat: what is not beyond it any more is over at once.
+    changed: bool,
     beats: VecDeque<SampleIndex>,
     /// From where on all beats are known, and since when they have been few.
     since: Option<SampleIndex>,
@@ -42,6 +46,14 @@ pub struct Burden {
 }
 
 impl Burden {
+    /// More ventricular beats in a minute than these are many from the next beat on.
+    pub fn set_limit(&mut self, per_minute: f32) {
+        if self.limit != Some(per_minute) {
+            self.changed = self.limit.is_some();
+            self.limit = Some(per_minute);
+        }
+    }
+
     /// Takes the next beat with its class; what is to be told of it.
     pub fn beat(&mut self, at: SampleIndex, ventricular: bool, rate: SampleRate) -> Option<Report> {
         let since = *self.since.get_or_insert(at);
@@ -55,7 +67,8 @@ impl Burden {
             .is_some()
         {}
         let n = self.beats.len();
-        if n > FEW || at.since(since) < minute {
+        let many = self.limit.unwrap_or(MANY);
+        if n as f32 > FEW * many || at.since(since) < minute {
             self.calm = None;
         } else {
             self.calm.get_or_insert(at);
@@ -63,13 +76,14 @@ impl Burden {
         let calm = self.calm.map_or(0.0, |calm| rate.seconds(at.since(calm)));
         let evidence = format!("{n} ventricular beats in a minute");
         let said = match self.beats.front() {
-            Some(onset) if n > MANY => Said::Present {
+            Some(onset) if n as f32 > many => Said::Present {
                 onset: *onset,
                 evidence,
             },
-            _ if calm >= CALM => Said::Absent { evidence },
+            _ if calm >= CALM || self.changed => Said::Absent { evidence },
             _ => return None,
         };
+        self.changed = false;
         news(&mut self.told, Condition::VentricularBurden, at, said)
     }
 
@@ -198,6 +212,30 @@ mod tests {
         // Nine of those each sixth second and two of those each fifth; five are left at 210 s, and five minutes later
         // it is over.
         assert_eq!(told, [(65, true), (510, false)]);
+    }
+
+    #[test]
+    fn another_limit_counts_from_the_next_beat() {
+        let mut burden = Burden::default();
+        let mut told = Vec::new();
+        // Twelve in a minute all the time.
+        for second in 0..200_u64 {
+            match second {
+                0 => burden.set_limit(10.0),
+                100 => burden.set_limit(20.0),
+                150 => burden.set_limit(11.0),
+                _ => {}
+            }
+            let ventricular = second.is_multiple_of(5);
+            let report = burden.beat(SampleIndex(second * 100), ventricular, hz());
+            let present = report.map(|report| matches!(report.said, Said::Present { .. }));
+            if let Some(present) = present
+                && told.last().is_none_or(|(_, last)| *last != present)
+            {
+                told.push((second, present));
+            }
+        }
+        assert_eq!(told, [(50, true), (100, false), (150, true)]);
     }
 
     /// The minutes in which a drift begins and ends, at these rates by minute.

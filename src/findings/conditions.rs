@@ -8,7 +8,7 @@
 //! |---|---|---|---|---|
 //! | atrial fibrillation | the episode of `rhythm::Episodes`, of 30 s and more | | at once | anything |
 //! | AV block | first-degree AV block | 60 s | 60 s | new, worse, not known |
-//! | ST change | ST elevation, ST depression, all of whose leads are measured | 60 s | 60 s | new, worse |
+//! | ST change | ST elevation, ST depression, all of whose leads are measured | 60 s | 60 s | new, worse; anything beyond a limit of the patient's own |
 //! | ventricular run | ventricular tachycardia of three beats and more | | 15 s | new, worse, not known |
 //! | | idioventricular rhythm: pacing looks the same | | 15 s | new, worse |
 //! | new finding | all others that are diagnoses ([`OTHERS`] are not) | 60 s each | 60 s | new, worse |
@@ -16,7 +16,7 @@
 //! "Said for" means in every window from the first to the last, and that these reach so far; a gap of
 //! [`BROKEN_SECONDS`] between windows breaks it.
 
-use alarm::{Report, Said};
+use alarm::{InForce, Report, Said};
 use ecg::{Change, Condition, Finding, LeadOrigin, RecordId, SampleIndex, Source};
 
 use super::Read;
@@ -66,6 +66,8 @@ const CONDITIONS: [(Condition, f64); 5] = [
 #[derive(Debug, Default)]
 pub struct Conditions {
     record: Option<RecordId>,
+    /// The patient's own limits of ST elevation and depression, mV.
+    st: [Option<f32>; 2],
     /// The end of the newest window.
     end: SampleIndex,
     /// What is being said in every window.
@@ -83,6 +85,11 @@ struct Saying {
 }
 
 impl Conditions {
+    /// Other limits for the patient, from the next window on.
+    pub fn set_limits(&mut self, limits: &InForce) {
+        self.st = [limits.st_elevation_mv, limits.st_depression_mv];
+    }
+
     /// Takes note of a window; windows of a record come in order. `change` says how a finding stands to what is usual.
     pub fn window(
         &mut self,
@@ -103,7 +110,7 @@ impl Conditions {
         self.end = read.end;
         let findings = read.findings.iter();
         let said: Vec<(Condition, &Finding)> = findings
-            .filter_map(|finding| Some((condition(finding, change(finding))?, finding)))
+            .filter_map(|finding| Some((condition(finding, change(finding), self.st)?, finding)))
             .collect();
         let is = |saying: &Saying, finding: &Finding| {
             saying.name == finding.label.name && saying.source == super::source(&finding.source)
@@ -161,7 +168,11 @@ impl Conditions {
 }
 
 /// The condition that a finding is of, if it is one that alarms.
-fn condition(finding: &Finding, change: Option<Change>) -> Option<Condition> {
+fn condition(
+    finding: &Finding,
+    change: Option<Change>,
+    [elevation, depression]: [Option<f32>; 2],
+) -> Option<Condition> {
     let name = finding.label.name.as_ref();
     let rule = finding.source == Source::Rule;
     let differs = matches!(change, Some(Change::New | Change::Worse));
@@ -172,7 +183,13 @@ fn condition(finding: &Finding, change: Option<Change>) -> Option<Condition> {
         }
         "st_elevation" | "st_depression" if rule => {
             let measured = |(_, origin): &(_, LeadOrigin)| *origin == LeadOrigin::Measured;
-            (differs && finding.leads.iter().all(measured)).then_some(Condition::StChange)
+            let own = if name == "st_elevation" {
+                elevation
+            } else {
+                depression
+            };
+            let beyond = own.map_or(differs, |limit| st_mv(finding) > limit);
+            (beyond && finding.leads.iter().all(measured)).then_some(Condition::StChange)
         }
         "ventricular_tachycardia" if rule => {
             (differs || change.is_none()).then_some(Condition::VentricularRun)
@@ -181,6 +198,15 @@ fn condition(finding: &Finding, change: Option<Change>) -> Option<Condition> {
         _ if OTHERS.contains(&name) => None,
         _ => differs.then_some(Condition::NewFinding),
     }
+}
+
+/// How far ST is from the PR segment where it is farthest, mV: 60 or 80 ms after J, not on a line drawn back to it.
+fn st_mv(finding: &Finding) -> f32 {
+    let levels = finding.evidence.values.iter();
+    levels
+        .filter(|value| matches!(value.name, "st_j60_mv" | "st_j80_mv"))
+        .map(|value| value.value.abs())
+        .fold(0.0, f32::max)
 }
 
 /// For how long it must be said.
@@ -300,6 +326,26 @@ mod tests {
         assert_eq!(told(None, measured), []);
         // Never of leads that a model made.
         assert_eq!(told(Some(Change::New), LeadOrigin::Reconstructed), []);
+    }
+
+    #[test]
+    fn a_patients_own_st_limit_counts_instead_of_what_is_usual() {
+        let mut elevated = finding("st_elevation", 10, LeadOrigin::Measured);
+        elevated.evidence.values = [("st_j60_mv", 0.17), ("st_j80_mv", 0.12), ("st_j_mv", 0.32)]
+            .map(|(name, value)| ecg::Value {
+                name,
+                lead: Some(Lead::II),
+                value,
+                unit: "mV",
+                limit: None,
+            })
+            .to_vec();
+        let told = |own| condition(&elevated, Some(Change::Unchanged), [own, None]);
+        assert_eq!(told(None), None);
+        assert_eq!(told(Some(0.2)), None);
+        assert_eq!(told(Some(0.15)), Some(Condition::StChange));
+        let other = condition(&elevated, Some(Change::Worse), [Some(0.2), Some(0.05)]);
+        assert_eq!(other, None);
     }
 
     #[test]

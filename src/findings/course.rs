@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use alarm::Report;
+use alarm::{InForce, Report};
 use ecg::Finding;
 use infer::baseline::Baseline;
 use infer::{RhythmDecision, RhythmForm};
@@ -46,6 +46,11 @@ impl Course {
     /// Another patient, for whom this is usual.
     pub fn set_usual(&mut self, usual: Option<Arc<Baseline>>) {
         self.usual = Usual::new(usual);
+    }
+
+    /// Other limits for the patient, from the next window on.
+    pub fn set_limits(&mut self, limits: &InForce) {
+        self.conditions.set_limits(limits);
     }
 
     /// What is going on, in the order in which it began.

@@ -78,6 +78,12 @@ impl Owned {
             monitor,
             resume,
         );
+        let mut course = Course::new(
+            open.unwrap_or_default(),
+            wearer.and_then(|wearer| wearer.baseline.clone()),
+        );
+        let limits = config.alarm.in_force(limits);
+        course.set_limits(&limits);
         Self {
             device,
             online: false,
@@ -86,13 +92,10 @@ impl Owned {
             quality: Vec::new(),
             latest: None,
             equipment: Equipment::default(),
-            course: Course::new(
-                open.unwrap_or_default(),
-                wearer.and_then(|wearer| wearer.baseline.clone()),
-            ),
+            course,
             measurement: None,
             patient,
-            limits: config.alarm.in_force(limits),
+            limits,
             calibration: wearer.and_then(|wearer| wearer.calibration.clone()),
         }
     }
@@ -102,6 +105,7 @@ impl Owned {
         let machine = self.device.monitor().machine();
         machine.set_limits(limits);
         self.limits = machine.limits();
+        self.course.set_limits(&self.limits);
     }
 
     /// Takes note of what was read from a window of a boot; what came of it.
