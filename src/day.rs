@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use ecg::{Anchor, DeviceId, RecordId, SampleIndex, Trend, Utc};
-use store::{AlarmTimes, BeatCount, EpisodeSpan, PatientId, RecordRow, Store, Worn};
+use store::{AlarmTimes, BeatCount, EpisodeSpan, HeldBack, PatientId, RecordRow, Store, Worn};
 
 /// Microseconds of a minute.
 const MINUTE: i64 = 60_000_000;
@@ -140,6 +140,8 @@ pub struct AlarmCount {
     pub priority: ecg::Priority,
     /// How many are in each state, in the order of [`ecg::AlarmState::ALL`].
     pub by_state: [usize; 4],
+    /// How many more were held back and never raised.
+    pub held_back: usize,
     /// How many were acknowledged.
     pub acknowledged: usize,
     /// The median time from raised to acknowledged.
@@ -174,6 +176,7 @@ impl Day {
         gaps: &[Range<Utc>],
         episodes: Vec<EpisodeSpan>,
         alarms: &[AlarmTimes],
+        held_back: &[HeldBack],
     ) -> Self {
         let mut total = Minute::default();
         for minute in minutes.values() {
@@ -214,7 +217,7 @@ impl Day {
                 longest_seconds: gaps.longest,
             },
             findings,
-            alarms: count(alarms),
+            alarms: count(alarms, held_back),
             median_seconds: median_seconds(alarms.iter()),
         }
     }
@@ -231,7 +234,7 @@ impl Day {
         let worn = store.worn(patient, span.clone()).await?;
         let records = records(store, &worn).await?;
         let minutes = minutes(store, &worn, &records).await?;
-        let (mut gaps, mut episodes) = (Vec::new(), Vec::new());
+        let (mut gaps, mut episodes, mut held_back) = (Vec::new(), Vec::new(), Vec::new());
         for Worn { device, span } in &worn {
             for row in records.values().filter(|row| row.record.device == *device) {
                 if row.updated < span.start {
@@ -247,9 +250,12 @@ impl Day {
                 episode.span = common(&episode.span, span);
                 episodes.push(episode);
             }
+            held_back.extend(store.held_back(device, span.clone()).await?);
         }
         let alarms = store.alarm_times(patient, span.clone()).await?;
-        Ok(Self::new(span, worn, &minutes, &gaps, episodes, &alarms))
+        Ok(Self::new(
+            span, worn, &minutes, &gaps, episodes, &alarms, &held_back,
+        ))
     }
 }
 
@@ -396,26 +402,38 @@ impl Sum {
     }
 }
 
-fn count(alarms: &[AlarmTimes]) -> Vec<AlarmCount> {
-    let mut groups: BTreeMap<_, Vec<&AlarmTimes>> = BTreeMap::new();
+fn count(alarms: &[AlarmTimes], held_back: &[HeldBack]) -> Vec<AlarmCount> {
+    // High before medium before low.
+    let key = |condition, priority| (condition, std::cmp::Reverse(priority));
+    let mut groups: BTreeMap<_, (Vec<&AlarmTimes>, usize)> = BTreeMap::new();
     for alarm in alarms {
-        // High before medium before low.
-        let key = (alarm.condition, std::cmp::Reverse(alarm.priority));
-        groups.entry(key).or_default().push(alarm);
+        let group = groups.entry(key(alarm.condition, alarm.priority));
+        group.or_default().0.push(alarm);
     }
-    let counts = groups.into_iter().map(|((condition, priority), group)| {
-        let mut by_state = [0; 4];
-        for alarm in &group {
-            by_state[alarm.state as usize] += 1;
-        }
-        AlarmCount {
-            condition,
-            priority: priority.0,
-            by_state,
-            acknowledged: group.iter().filter(|a| a.acknowledged.is_some()).count(),
-            median_seconds: median_seconds(group.into_iter()),
-        }
-    });
+    for HeldBack {
+        condition,
+        priority,
+        n,
+    } in held_back
+    {
+        groups.entry(key(*condition, *priority)).or_default().1 += *n as usize;
+    }
+    let counts = groups
+        .into_iter()
+        .map(|((condition, priority), (group, held_back))| {
+            let mut by_state = [0; 4];
+            for alarm in &group {
+                by_state[alarm.state as usize] += 1;
+            }
+            AlarmCount {
+                condition,
+                priority: priority.0,
+                by_state,
+                held_back,
+                acknowledged: group.iter().filter(|a| a.acknowledged.is_some()).count(),
+                median_seconds: median_seconds(group.into_iter()),
+            }
+        });
     counts.collect()
 }
 
@@ -473,7 +491,15 @@ mod tests {
             episode("late", 700, 800),
         ];
         let gaps = vec![at(10)..at(12), at(599)..at(700)];
-        let day = Day::new(at(0)..at(600), Vec::new(), &minutes, &gaps, episodes, &[]);
+        let day = Day::new(
+            at(0)..at(600),
+            Vec::new(),
+            &minutes,
+            &gaps,
+            episodes,
+            &[],
+            &[],
+        );
         let said: Vec<_> = day
             .findings
             .iter()
@@ -536,6 +562,16 @@ mod tests {
             // Acknowledged by a clock that is behind.
             alarm(Condition::LowBattery, AlarmState::Cleared, 300, Some(299)),
         ];
+        let held = |condition, priority, n| HeldBack {
+            condition,
+            priority,
+            n,
+        };
+        let held_back = [
+            held(Condition::Asystole, Priority::High, 2),
+            held(Condition::Pause, Priority::Medium, 1),
+            held(Condition::Asystole, Priority::High, 1),
+        ];
         let day = Day::new(
             at(0)..at(600),
             Vec::new(),
@@ -543,14 +579,20 @@ mod tests {
             &[],
             Vec::new(),
             &alarms,
+            &held_back,
         );
-        let [asystole, battery] = &day.alarms[..] else {
+        let [asystole, pause, battery] = &day.alarms[..] else {
             panic!("{:?}", day.alarms)
         };
         assert_eq!(asystole.condition, Condition::Asystole);
         assert_eq!(asystole.by_state.iter().sum::<usize>(), 3);
         assert_eq!(asystole.by_state[AlarmState::Cleared as usize], 2);
         assert_eq!(asystole.median_seconds, Some(15.0));
+        assert_eq!(
+            (asystole.held_back, pause.held_back, battery.held_back),
+            (3, 1, 0)
+        );
+        assert_eq!((pause.by_state, pause.median_seconds), ([0; 4], None));
         assert_eq!(
             (battery.acknowledged, battery.median_seconds),
             (1, Some(0.0))

@@ -2,7 +2,7 @@
 //!
 //! Every query takes a span of time and reads no further: devices and times by `trends_by_time` and `beats_by_time`,
 //! episodes by `findings_by_time` or the primary key for the records that have minutes in the span, alarms by
-//! `alarms_by_patient`. A day of 86 400 beats is counted in 70 ms (PostgreSQL 15, 2 million beats in the table).
+//! `alarms_by_patient`, what was held back by `suppressions_by_device`. A day of 86 400 beats is counted in 70 ms (PostgreSQL 15, 2 million beats in the table).
 
 use std::ops::Range;
 
@@ -57,6 +57,17 @@ pub struct AlarmTimes {
     pub raised: Utc,
     /// When it was acknowledged, if it was.
     pub acknowledged: Option<Utc>,
+}
+
+/// How many alarms were held back and never raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBack {
+    /// What would have been wrong.
+    pub condition: Condition,
+    /// How soon somebody would have had to act.
+    pub priority: Priority,
+    /// How many.
+    pub n: u32,
 }
 
 impl Store {
@@ -233,5 +244,35 @@ impl Store {
                 })
             });
         alarms.collect()
+    }
+
+    /// How many alarms of a device were held back in `span` and not raised later after all, by condition and priority.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn held_back(
+        &self,
+        device: &DeviceId,
+        span: Range<Utc>,
+    ) -> Result<Vec<HeldBack>, Error> {
+        let rows: Vec<(String, String, i64)> = read!(self, pool => sqlx::query_as(
+            "SELECT s.condition, s.priority, COUNT(*) FROM suppressions s
+             WHERE s.device = $1 AND s.utc >= $2 AND s.utc < $3
+                AND NOT EXISTS (SELECT 1 FROM alarms a WHERE a.alarm = s.alarm)
+             GROUP BY s.condition, s.priority ORDER BY s.condition, s.priority",
+        )
+        .bind(device.as_str())
+        .bind(span.start.0)
+        .bind(span.end.0)
+        .fetch_all(pool)
+        .await)?;
+        let counts = rows.into_iter().map(|(condition, priority, n)| {
+            Ok(HeldBack {
+                condition: word(&condition)?,
+                priority: word(&priority)?,
+                n: unsigned32("number of alarms held back", n)?,
+            })
+        });
+        counts.collect()
     }
 }

@@ -75,7 +75,7 @@ pub use batch::{AlarmStrip, Batch, RecordUpdate};
 pub use calibrations::CalibrationRow;
 pub use config::Config;
 pub use database::Store;
-pub use days::{AlarmTimes, BeatCount, EpisodeSpan, Worn};
+pub use days::{AlarmTimes, BeatCount, EpisodeSpan, HeldBack, Worn};
 pub use deliveries::{Backlog, Delivery, DeliveryState, Held, NewDelivery, Outcome};
 pub use devices::{DeviceRow, PatientId, RecordRow};
 pub use error::Error;

@@ -88,11 +88,12 @@ export async function showDay(view, patient, date, isCurrent) {
     ),
     element("h2", {}, "Alarms"),
     table(
-      ["Condition", "Priority", "Raised", "Not cleared", "Acknowledged", "Median time to that"],
+      ["Condition", "Priority", "Raised", "Held back", "Not cleared", "Acknowledged", "Median time to that"],
       day.alarms.by_condition.map((alarm) => [
         conditionWords(alarm.condition),
         element("span.chip", { "data-priority": alarm.priority }, alarm.priority),
         alarm.raised,
+        alarm.held_back,
         alarm.raised - alarm.by_state.cleared,
         alarm.acknowledged,
         span(alarm.median_seconds_to_acknowledge),

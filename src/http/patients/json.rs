@@ -362,6 +362,8 @@ pub(in crate::http) struct DayFinding {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct DayAlarms {
     total: usize,
+    /// How many more were held back, because something spoke against them, and never raised.
+    held_back: usize,
     /// The median time from raised to acknowledged.
     median_seconds_to_acknowledge: Option<f64>,
     by_condition: Vec<AlarmCount>,
@@ -375,6 +377,8 @@ pub(in crate::http) struct AlarmCount {
     raised: usize,
     /// How many are in each state by now.
     by_state: BTreeMap<&'static str, usize>,
+    /// How many more were held back and never raised.
+    held_back: usize,
     acknowledged: usize,
     median_seconds_to_acknowledge: Option<f64>,
 }
@@ -447,6 +451,7 @@ impl Day {
                 .collect(),
             alarms: DayAlarms {
                 total: of.alarms.iter().flat_map(|count| count.by_state).sum(),
+                held_back: of.alarms.iter().map(|count| count.held_back).sum(),
                 median_seconds_to_acknowledge: of.median_seconds.map(hundredths),
                 by_condition: of.alarms.iter().map(AlarmCount::from).collect(),
             },
@@ -462,6 +467,7 @@ impl From<&crate::day::AlarmCount> for AlarmCount {
             priority: count.priority.name(),
             raised: count.by_state.iter().sum(),
             by_state: states.into_iter().zip(count.by_state).collect(),
+            held_back: count.held_back,
             acknowledged: count.acknowledged,
             median_seconds_to_acknowledge: count.median_seconds.map(hundredths),
         }

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use ecg::{AlarmState, BeatClass, Gap, Priority, RecordId, SampleIndex, Utc};
-use store::{AlarmTimes, Batch, BeatCount, EpisodeSpan, FindingRow, Worn};
+use ecg::{
+    AlarmId, AlarmState, BeatClass, Condition, Gap, Priority, RecordId, SampleIndex, Suppression,
+    Utc,
+};
+use store::{AlarmTimes, Batch, BeatCount, EpisodeSpan, FindingRow, HeldBack, Worn};
 
 use crate::database::Database;
 use crate::fixtures::{beat, device, event, finding, patient, record, trend, update};
@@ -69,6 +72,20 @@ fn seen(one: &RecordId) -> Batch {
     let other = record("b", 1);
     let raised = event(one, 500, AlarmState::Active);
     let acknowledged = event(one, 500, AlarmState::Acknowledged);
+    let held_back = |onset, minute: i64| {
+        let (onset, condition) = (SampleIndex(onset), Condition::VentricularTachycardia);
+        Suppression {
+            alarm: AlarmId::new(one, condition, onset),
+            record: one.clone(),
+            condition,
+            priority: Priority::High,
+            onset,
+            at: onset,
+            utc: Utc(minute * MINUTE),
+            evidence: "probability 0.80".to_owned(),
+            reason: "steady pulse of 70/min".to_owned(),
+        }
+    };
     let at = |record: &RecordId, r_peak: u64, class, minute: i64| {
         (
             record.clone(),
@@ -107,6 +124,16 @@ fn seen(one: &RecordId) -> Batch {
             in_time(100, 200, 9..11),
             in_time(300, 400, 12..13),
             in_time(500, 600, 40..50),
+        ],
+        suppressions: vec![
+            held_back(100, 12),
+            held_back(200, 19),
+            held_back(300, 20),
+            Suppression {
+                alarm: raised.alarm,
+                condition: raised.condition,
+                ..held_back(500, 15)
+            },
         ],
         events: vec![raised, acknowledged],
         trends: vec![minute_of(one, 10), minute_of(one, 11), minute_of(&other, 9)],
@@ -189,6 +216,13 @@ pub(crate) async fn a_day_is_read_from_what_a_device_saw(db: &Database) {
         .await
         .unwrap();
     assert_eq!(nobody, []);
+    let held_back = store.held_back(&one.device, span.clone()).await.unwrap();
+    let never = HeldBack {
+        condition: Condition::VentricularTachycardia,
+        priority: Priority::High,
+        n: 2,
+    };
+    assert_eq!(held_back, [never]);
     let before = Utc(0)..raised.utc;
     assert_eq!(store.alarm_times(&p, before).await.unwrap(), []);
 }
