@@ -86,8 +86,6 @@ struct Raised {
     out: f64,
     /// Where it ended.
     end: f64,
-    /// Why it was raised.
-    evidence: String,
 }
 
 /// Episodes and alarms of one condition, in numbers.
@@ -106,9 +104,6 @@ struct Counts {
     delays: Vec<f64>,
     /// False ones of low, medium and high priority.
     wrong: [u64; 3],
-    /// The false ones, and the episodes that were not found.
-    false_alarms: Vec<Raised>,
-    missed: Vec<Range<f64>>,
 }
 
 impl Counts {
@@ -200,35 +195,6 @@ impl RecordScore {
             conditions: Condition::ALL.into_iter().map(of).collect(),
         }
     }
-
-    /// Each false alarm: when, in seconds, and why.
-    fn false_alarms(&self) -> Vec<Value> {
-        let alarms = self
-            .conditions
-            .values()
-            .flat_map(|counts| &counts.false_alarms);
-        let alarms = alarms.map(|alarm| {
-            json!({
-                "condition": alarm.condition.name(),
-                "onset": alarm.onset,
-                "out": alarm.out,
-                "evidence": alarm.evidence,
-            })
-        });
-        alarms.collect()
-    }
-
-    /// Each episode that was not found.
-    fn missed(&self) -> Vec<Value> {
-        let conditions = self.conditions.iter();
-        let missed = conditions.flat_map(|(condition, counts)| {
-            let spans = counts.missed.iter();
-            spans.map(
-                |span| json!({"condition": condition.name(), "start": span.start, "end": span.end}),
-            )
-        });
-        missed.collect()
-    }
 }
 
 /// The alarms of one condition against its episodes.
@@ -265,8 +231,6 @@ fn compare(condition: Condition, reference: &Reference, raised: &[Raised]) -> Co
             if first >= episode.start {
                 counts.delays.push(first - episode.start);
             }
-        } else {
-            counts.missed.push(episode.clone());
         }
         let high = |alarm: &Raised| alarm.priority == Priority::High && of_it(&alarm);
         counts.noticed += u64::from(raised.iter().any(high));
@@ -279,7 +243,6 @@ fn compare(condition: Condition, reference: &Reference, raised: &[Raised]) -> Co
             counts.aside += 1;
         } else {
             counts.wrong[alarm.priority as usize] += 1;
-            counts.false_alarms.push(alarm.clone());
         }
     }
     counts
@@ -390,8 +353,6 @@ impl Report {
                     "record": score.record,
                     "hours": score.hours,
                     "conditions": by_name(&score.conditions, score.hours),
-                    "false": score.false_alarms(),
-                    "missed": score.missed(),
                 })
             })
             .collect();
@@ -506,7 +467,6 @@ mod tests {
 
     fn alarm(condition: Condition, onset: f64, out: f64, end: f64) -> Raised {
         Raised {
-            evidence: String::new(),
             condition,
             priority: definition(condition).priority,
             onset,

@@ -113,7 +113,6 @@ impl<'a> Watcher<'a> {
             match event.state {
                 AlarmState::Active => {
                     let raised = Raised {
-                        evidence: event.evidence.clone(),
                         condition: event.condition,
                         priority: event.priority,
                         onset: seconds(event.onset),
