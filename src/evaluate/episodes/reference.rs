@@ -231,21 +231,19 @@ impl Reference {
         );
 
         let slow = config.extreme_bradycardia;
-        let slowly = |bpm: f32, each: bool| {
+        // One pause among beats of any rate is none: the median is slow, too.
+        let slowly = |bpm: f32| {
             let longest = 60.0 / f64::from(bpm);
             facts.where_beats(usize::from(slow.beats), |intervals| {
                 let mean = intervals.iter().sum::<f64>() / intervals.len() as f64;
-                if each {
-                    intervals.iter().all(|interval| *interval > longest)
-                } else {
-                    mean > longest
-                }
+                let longer = intervals.iter().filter(|interval| **interval > longest);
+                mean > longest && 2 * longer.count() > intervals.len()
             })
         };
         put(
             Condition::ExtremeBradycardia,
-            slowly(slow.bpm, true),
-            slowly(slow.bpm + NEAR_BPM, false),
+            slowly(slow.bpm),
+            slowly(slow.bpm + NEAR_BPM),
             &[vf],
         );
         let rapid = config.extreme_tachycardia;
