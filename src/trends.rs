@@ -255,9 +255,9 @@ mod tests {
 
     #[test]
     fn a_rate_that_stays_away_is_told_for_an_hour_at_most() {
-        // Five minutes of stairs are nothing.
+        // Ten minutes of stairs are nothing.
         let stairs = |minute: u64| {
-            if (80..85).contains(&minute) {
+            if (80..90).contains(&minute) {
                 120.0
             } else {
                 70.0
@@ -271,7 +271,7 @@ mod tests {
                 70.0
             }
         };
-        assert_eq!(drifts(walk, 200), [(101, true), (130, false)]);
+        assert_eq!(drifts(walk, 200), [(91, true), (120, false)]);
         let fever = |minute: u64| if minute >= 80 { 105.0 } else { 70.0 };
         let told = drifts(fever, 400);
         assert_eq!(told.len(), 2);
