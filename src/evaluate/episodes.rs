@@ -86,6 +86,19 @@ struct Raised {
     out: f64,
     /// Where it ended.
     end: f64,
+    /// Why it was raised.
+    evidence: String,
+}
+
+impl Raised {
+    fn json(&self) -> Value {
+        json!({
+            "condition": self.condition.name(),
+            "onset_seconds": self.onset,
+            "raised_seconds": self.out,
+            "evidence": self.evidence,
+        })
+    }
 }
 
 /// Episodes and alarms of one condition, in numbers.
@@ -183,22 +196,36 @@ pub struct RecordScore {
     record: String,
     hours: f64,
     conditions: BTreeMap<Condition, Counts>,
+    /// The false alarms.
+    wrong: Vec<Raised>,
 }
 
 impl RecordScore {
     /// Alarms against a reference.
     fn of(record: String, hours: f64, reference: &Reference, raised: &[Raised]) -> Self {
-        let of = |condition| (condition, compare(condition, reference, raised));
+        let mut wrong = Vec::new();
+        let mut conditions = BTreeMap::new();
+        for condition in Condition::ALL {
+            let counts = compare(condition, reference, raised, &mut wrong);
+            conditions.insert(condition, counts);
+        }
+        wrong.sort_by(|a, b| a.out.total_cmp(&b.out));
         Self {
             record,
             hours,
-            conditions: Condition::ALL.into_iter().map(of).collect(),
+            conditions,
+            wrong,
         }
     }
 }
 
-/// The alarms of one condition against its episodes.
-fn compare(condition: Condition, reference: &Reference, raised: &[Raised]) -> Counts {
+/// The alarms of one condition against its episodes; those that are false are appended to `wrong`.
+fn compare(
+    condition: Condition,
+    reference: &Reference,
+    raised: &[Raised],
+    wrong: &mut Vec<Raised>,
+) -> Counts {
     let own = |alarm: &&Raised| alarm.condition == condition;
     let alarms = raised.iter().filter(own).count() as u64;
     let Some(Spans { there, also, aside }) = reference.of.get(&condition) else {
@@ -243,6 +270,7 @@ fn compare(condition: Condition, reference: &Reference, raised: &[Raised]) -> Co
             counts.aside += 1;
         } else {
             counts.wrong[alarm.priority as usize] += 1;
+            wrong.push(alarm.clone());
         }
     }
     counts
@@ -353,6 +381,7 @@ impl Report {
                     "record": score.record,
                     "hours": score.hours,
                     "conditions": by_name(&score.conditions, score.hours),
+                    "false": score.wrong.iter().map(Raised::json).collect::<Vec<_>>(),
                 })
             })
             .collect();
@@ -472,6 +501,7 @@ mod tests {
             onset,
             out,
             end,
+            evidence: "why".to_owned(),
         }
     }
 
@@ -528,6 +558,9 @@ mod tests {
         );
         assert_eq!(json["by_priority"]["high"]["false_per_24h"], 4.0);
         assert_eq!(json["all_false_per_24h"], 4.0);
+        let wrong = &json["per_record"][0]["false"];
+        assert_eq!(wrong.as_array().map(Vec::len), Some(2));
+        assert_eq!(wrong[0]["onset_seconds"], 216.0);
         assert_eq!(json["excluded"][0]["record"], "b");
         let text = report.to_string();
         assert!(

@@ -118,6 +118,7 @@ impl<'a> Watcher<'a> {
                         onset: seconds(event.onset),
                         out: seconds(self.arrived),
                         end: f64::INFINITY,
+                        evidence: event.evidence,
                     };
                     self.raised.push((event.alarm, raised, true));
                 }
