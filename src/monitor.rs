@@ -318,6 +318,8 @@ impl Monitor {
     pub fn report(&mut self, report: Report, effects: &mut Effects) {
         self.machine.report(report, &mut self.events);
         self.take_events(effects);
+        // What was judged elsewhere comes late; no block need come after it.
+        self.cut_strips(false, effects);
     }
 
     /// Acknowledges an alarm.
@@ -441,12 +443,15 @@ impl Monitor {
         let Some(open) = &mut self.open else { return };
         let (chain, waiting) = (&open.chain, &mut open.waiting);
         open.wanted.retain(|&(alarm, end)| {
-            let end = if last {
-                end.min(chain.trace_end())
-            } else {
-                end
-            };
-            match chain.strip(end, STRIP_SECONDS) {
+            let newest = chain.trace_end();
+            let mut end = if last { end.min(newest) } else { end };
+            let mut strip = chain.strip(end, STRIP_SECONDS);
+            if strip.is_none() && newest > end {
+                // It is gone, as after a burst of packets: the newest signals are better than none.
+                end = newest;
+                strip = chain.strip(end, STRIP_SECONDS);
+            }
+            match strip {
                 Some(strip) => {
                     match chain.window_at(end) {
                         Some(window) => waiting.push((window, Some((alarm, strip)))),
@@ -458,8 +463,7 @@ impl Monitor {
                     }
                     false
                 }
-                // What the trace has passed without keeping it will not come any more.
-                None => !last && chain.trace_end() < end,
+                None => !last && newest < end,
             }
         });
     }

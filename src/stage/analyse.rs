@@ -285,6 +285,22 @@ impl Shard {
         for known in std::mem::take(&mut effects.windows) {
             self.read(id, known, None);
         }
+        self.complete_strips(id, &mut effects);
+        if let Some(owned) = self.devices.get_mut(id)
+            && effects.batch.records.iter().any(|update| update.ended)
+        {
+            let mut steps = Vec::new();
+            owned.course.end(&mut steps);
+            let rows = steps.into_iter().map(|(_, row)| row);
+            effects.batch.findings.extend(rows);
+        }
+        if !effects.batch.is_empty() {
+            self.commit(id, effects.batch, arrived, None, waiting).await;
+        }
+    }
+
+    /// Hands strips to the models; those without a whole window are kept as they are.
+    fn complete_strips(&mut self, id: &DeviceId, effects: &mut Effects) {
         for AlarmStrip {
             alarm,
             strip,
@@ -299,17 +315,6 @@ impl Shard {
                     findings: None,
                 }),
             }
-        }
-        if let Some(owned) = self.devices.get_mut(id)
-            && effects.batch.records.iter().any(|update| update.ended)
-        {
-            let mut steps = Vec::new();
-            owned.course.end(&mut steps);
-            let rows = steps.into_iter().map(|(_, row)| row);
-            effects.batch.findings.extend(rows);
-        }
-        if !effects.batch.is_empty() {
-            self.commit(id, effects.batch, arrived, None, waiting).await;
         }
     }
 
@@ -456,11 +461,15 @@ impl Shard {
             let labels = [row.source.as_str(), row.name.as_str()];
             metrics.findings.with_label_values(&labels).inc();
         }
+        let patient = owned.patient();
+        self.complete_strips(&id, &mut effects);
         let mut batch = effects.batch;
         batch.findings.extend(steps.into_iter().map(|(_, row)| row));
-        batch.baselines.extend(owned.patient().zip(baseline));
+        batch.baselines.extend(patient.zip(baseline));
         if batch.is_empty() {
-            release(&metrics, owned.device.answered(boot, start));
+            if let Some(owned) = self.devices.get_mut(&id) {
+                release(&metrics, owned.device.answered(boot, start));
+            }
             return;
         }
         self.commit(&id, batch, sent, Some((boot, start)), None)
