@@ -320,6 +320,9 @@ impl Monitor {
         self.take_events(effects);
         // What was judged elsewhere comes late; no block need come after it.
         self.cut_strips(false, effects);
+        if let Some(open) = &mut self.open {
+            open.hand_on(false, effects);
+        }
     }
 
     /// Acknowledges an alarm.

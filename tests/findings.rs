@@ -53,13 +53,13 @@ fn fibrillation_is_an_episode_with_its_evidence() {
 
     // It alarms, and the signals on which it did are there.
     let strip = episode["strip"].as_str().unwrap();
-    wait_for("its strip", Duration::from_secs(30), || {
+    // Of a burst after which nothing comes, at the latest when the record is closed.
+    wait_for("its strip", Duration::from_secs(60), || {
         (service.status(strip) == 200).then_some(())
     });
     let kept = service.json(strip);
     assert!(strip.ends_with(kept["alarm"].as_str().unwrap()));
     assert!(kept["seconds"].as_f64().unwrap() > 8.0);
-    assert_eq!(service.status(&format!("{strip}/end")), 404);
 
     // Another heart has none, and its state says what it has.
     let calm = wait_for("the calm one's state", Duration::from_secs(30), || {
