@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use alarm::{Report, Said};
 use ecg::{Condition, SampleIndex, SampleRate};
 
+/// After a start or a gap, classes of beats count for nothing for so long, seconds.
+const UNSURE: f64 = 20.0;
 /// Ventricular beats are counted over so many seconds.
 const MINUTE: f64 = 60.0;
 /// More in a minute are many, where the patient has no other limit.
@@ -58,7 +60,8 @@ impl Burden {
     pub fn beat(&mut self, at: SampleIndex, ventricular: bool, rate: SampleRate) -> Option<Report> {
         let since = *self.since.get_or_insert(at);
         let minute = rate.count(MINUTE);
-        if ventricular {
+        // What is usual for the patient takes some beats to be known.
+        if ventricular && at.since(since) >= rate.count(UNSURE) {
             self.beats.push_back(at);
         }
         while self

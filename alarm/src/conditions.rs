@@ -35,6 +35,37 @@ pub fn table() -> &'static [Definition] {
     &TABLE
 }
 
+/// The table as Markdown, for `docs/alarms.md`.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "| condition | priority | begins | ends | gives way to | told from | source |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for line in table() {
+        let name = line.condition.name().replace('_', " ");
+        let latching = if line.latching { ", latching" } else { "" };
+        let technical = match line.kind {
+            AlarmKind::Technical => ", technical",
+            AlarmKind::Physiological => "",
+        };
+        let greater: Vec<String> = line
+            .yields_to
+            .iter()
+            .map(|greater| greater.name().replace('_', " "))
+            .collect();
+        text += &format!(
+            "| {name} | {}{latching}{technical} | {} | {} | {} | {} | {} |\n",
+            line.priority,
+            line.begins,
+            line.ends,
+            greater.join(", "),
+            line.evidence,
+            line.source
+        );
+    }
+    text
+}
+
 /// The line of the table on `condition`.
 pub fn definition(condition: Condition) -> &'static Definition {
     // The order is that of the enum; a test holds it.
@@ -53,7 +84,7 @@ static TABLE: [Definition; 22] = [
         priority: Priority::High,
         latching: true,
         yields_to: &[],
-        begins: "no QRS for 4 s of ECG that can be judged; a flat line counts. Or no pulse for 2.9 s after a steady one, with a beat that moved no blood and an RR interval of 1.75 s",
+        begins: "no QRS for 4 s of ECG that can be judged; a flat line counts. Or one QRS, at a distance, in 5.2 s. Or no pulse of the arterial pressure for 2.9 s after a steady one, with a beat that moved no blood and an RR interval of 1.75 s",
         ends: "the next QRS, or ECG that cannot be judged any more",
         evidence: "R peaks and quality of all ECG leads; held back while a pulse of PPG or pressure goes on, until it stops",
         source: CINC_2015,
@@ -75,7 +106,7 @@ static TABLE: [Definition; 22] = [
         priority: Priority::High,
         latching: true,
         yields_to: &[Condition::VentricularFibrillation],
-        begins: "a probability of ventricular tachycardia of 0.5 and more; a disturbed or lost pulse multiplies its odds by 4, a steady one by 1/30",
+        begins: "a probability of ventricular tachycardia of 0.5 and more, with three RR intervals on end of 0.7 s or less, or a pulse that is lost or has three odd intervals, which multiplies its odds by 4; one that is little disturbed by 2, none that is clear by 0.35, a steady one by 1/30",
         ends: "5 s under half of that, or a gap",
         evidence: "the waves of the last 4 s and the beats of the last 14 on up to three measured leads, and the pulse",
         source: CINC_2015,
@@ -86,7 +117,7 @@ static TABLE: [Definition; 22] = [
         priority: Priority::High,
         latching: true,
         yields_to: &[Condition::Asystole, Condition::VentricularFibrillation],
-        begins: "5 consecutive beats that average under 43 a minute (40 and what a monitor may be off) while more than one RR interval is that long; or 5 such pulses while one RR interval is",
+        begins: "5 consecutive beats that average under 43 a minute (40 and what a monitor may be off), and under 46 without the longest RR interval; or 5 such pulses of the arterial pressure while one RR interval is",
         ends: "5 beats that average 48 a minute or more, and no slower pulse; or beats that are not consecutive any more",
         evidence: "R peaks of all ECG leads and pulses; held back by a steady pulse over 52 a minute",
         source: CINC_2015,
@@ -318,6 +349,16 @@ static TABLE: [Definition; 22] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documentation_shows_this_table() {
+        let shown = include_str!("../../docs/alarms.md");
+        let table = markdown();
+        assert!(
+            shown.contains(&table),
+            "docs/alarms.md should show this:\n{table}"
+        );
+    }
 
     #[test]
     fn the_table_has_one_line_for_each_condition_in_order() {

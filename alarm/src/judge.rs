@@ -7,9 +7,15 @@ use ecg::{Condition, Priority, RateSource, SampleCount, SampleIndex};
 
 use crate::config::Config;
 use crate::memory::{Break, HELD_BACK_SECONDS, Memory, Together};
-use crate::pulse::{ARREST_RR_SECONDS, ARREST_SECONDS, Pulse, median_deviation};
+use crate::pulse::{ARREST_RR_SECONDS, ARREST_SECONDS, Pulse};
 use crate::suspicion::{Kind, QUIET_SECONDS, STRETCH_SECONDS};
 use crate::{InForce, definition};
+
+/// One beat in so many seconds is as good as none.
+const LONE_SECONDS: f64 = 5.2;
+
+/// Without the longest RR interval, a bradycardia may be so much faster, beats per minute.
+const OTHERS_BPM: f64 = 3.0;
 
 /// What is to be said of a condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +85,10 @@ impl Judge<'_> {
         let condition = Condition::Asystole;
         let start = self.memory.interval_start();
         if !self.running(self.memory.spans.asystole) {
+            if let Some(onset) = self.lone_beat() {
+                let evidence = format!("one QRS in {:.1} s", self.elapsed(onset));
+                return self.unless_pulse_goes_on(condition, onset, evidence, stands);
+            }
             let Some((last, longest)) = self.arrest() else {
                 return Verdict::Absent(self.what_ended_it());
             };
@@ -137,6 +147,17 @@ impl Judge<'_> {
         }
     }
 
+    /// The beat before the last one, if the last one stands alone in [`LONE_SECONDS`]: noise may have been taken for it, and a heart
+    /// that beats so seldom stands still as well.
+    fn lone_beat(&self) -> Option<SampleIndex> {
+        let mut last = self.memory.last_beats(2)?;
+        let (before, lone) = (last.next()?, last.next()?);
+        let apart = self.memory.rate.count(LONE_SECONDS / 4.0);
+        let alone = lone.since(before) >= apart && self.at.since(lone) >= apart;
+        let long = self.at.since(before) >= self.memory.rate.count(LONE_SECONDS);
+        (alone && long && self.memory.gap_until.is_none()).then_some(before)
+    }
+
     /// A heart that moves no blood though waves are found, where the ECG can be judged.
     fn arrest(&self) -> Option<(SampleIndex, f64)> {
         let judged = self.memory.has_ecg && self.memory.gap_until.is_none();
@@ -147,21 +168,25 @@ impl Judge<'_> {
         let limit = self.memory.ventricular_limit(kind);
         let suspicion = self.memory.suspicion(kind);
         let (alone, pulse) = (suspicion.alone, suspicion.pulse);
-        let evidence = format!("probability {:.2}, {pulse}", suspicion.with_pulse);
+        let evidence = format!("probability {:.2}, {pulse}", suspicion.likely);
         if stands {
             if self.memory.is_over(kind, self.at)[1] {
                 let (half, seconds) = (0.5 * limit, QUIET_SECONDS);
                 return Verdict::Absent(format!("probability under {half:.2} for {seconds:.0} s"));
             }
             Verdict::Unchanged
-        } else if suspicion.with_pulse >= limit {
+        } else if suspicion.likely >= limit {
             let stretch = self.memory.rate.count(STRETCH_SECONDS);
             present(condition, self.at.before(stretch), evidence)
         } else if alone >= limit {
             Verdict::HeldBack {
                 onset: suspicion.since,
-                evidence: format!("probability {alone:.2} by the ECG alone"),
-                reason: pulse.to_string(),
+                evidence: format!("probability {alone:.2} by the waves alone"),
+                reason: if suspicion.slow {
+                    format!("no fast beats on end, {pulse}")
+                } else {
+                    pulse.to_string()
+                },
             }
         } else {
             Verdict::Absent(String::new())
@@ -228,9 +253,9 @@ impl Judge<'_> {
         let intervals = intervals.map(|(earlier, later)| self.memory.seconds(earlier, later));
         let intervals: Vec<f64> = intervals.collect();
         let longest = intervals.iter().copied().fold(0.0, f64::max);
-        // One pause among beats of any rate is none.
-        let (median, _) = median_deviation(&intervals).unwrap_or_default();
-        let slow = if mean < limit && median > 60.0 / limit {
+        // One pause among beats of any rate is none: the others are slow too.
+        let others = (intervals.iter().sum::<f64>() - longest) / f64::from(beats - 2);
+        let slow = if mean < limit && others > 60.0 / (limit + OTHERS_BPM) {
             let evidence = format!("{beats} beats at {mean:.0}/min, longest RR {longest:.1} s");
             Some((onset, evidence))
         } else {
@@ -466,8 +491,16 @@ impl Judge<'_> {
                 beat.after(count(ARREST_RR_SECONDS)),
             ]
         });
+        let lone = memory.last_beats(2).and_then(|mut last| {
+            let (before, lone) = (last.next()?, last.next()?);
+            Some([
+                before.after(count(LONE_SECONDS)),
+                lone.after(count(LONE_SECONDS / 4.0)),
+            ])
+        });
         intervals
             .into_iter()
+            .chain(lone)
             .chain(arrest)
             .flatten()
             .chain(rates.into_iter().flatten())

@@ -49,7 +49,7 @@ mod pulse;
 mod suspicion;
 mod watch;
 
-pub use conditions::{Definition, definition, table};
+pub use conditions::{Definition, definition, markdown, table};
 pub use config::{Config, Extreme};
 pub use error::Error;
 pub use limits::{InForce, Limits, can_be_off};

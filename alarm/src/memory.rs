@@ -57,8 +57,8 @@ pub(crate) struct Signal {
     off_since: Option<SampleIndex>,
     /// Where the run of seconds began none of which could be judged.
     unjudged_since: Option<SampleIndex>,
-    /// Of a signal with a pulse, the last seconds: whether each could be used, and whether it was flat.
-    heard: VecDeque<(bool, bool)>,
+    /// Of a signal with a pulse, the last seconds: the score of each, and whether it was flat.
+    heard: VecDeque<(f32, bool)>,
 }
 
 impl Signal {
@@ -86,7 +86,7 @@ impl Signal {
                 self.heard.pop_front();
             }
             let flat = quality.reason == QualityReason::Flat;
-            self.heard.push_back((quality.usable(), flat));
+            self.heard.push_back((quality.score, flat));
         }
         self.off_since = run(quality.reason == QualityReason::LeadOff, self.off_since);
         self.unjudged_since = run(!self.judged(&quality), self.unjudged_since);
@@ -100,10 +100,13 @@ impl Signal {
         self.heard.clear();
     }
 
-    /// The share of the last seconds that could be used; with `flat`, those without any change count as well.
-    pub(crate) fn share(&self, flat: bool) -> f64 {
-        let counts = |(usable, still): &&(bool, bool)| *usable || flat && *still;
-        self.heard.iter().filter(counts).count() as f64 / PULSE_SECONDS as f64
+    /// The share of the last seconds of which `counts` is true, given the score and whether there was no change at all.
+    pub(crate) fn share(&self, counts: impl Fn(f32, bool) -> bool) -> f64 {
+        let counted = self
+            .heard
+            .iter()
+            .filter(|(score, flat)| counts(*score, *flat));
+        counted.count() as f64 / PULSE_SECONDS as f64
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use ecg::SampleIndex;
+use ecg::{Quality, SampleIndex, SignalKind, Wavelength};
 
 use crate::memory::{Memory, PULSES_SECONDS};
 
@@ -17,6 +17,8 @@ pub(crate) const SECONDS: usize = 10;
 const SHARE: f64 = 0.7;
 /// The same, where the pulse alone holds an asystole back or shows that the heart moves no blood.
 const SURE_SHARE: f64 = 0.8;
+/// The score of a second in which a pulse that is disturbed or lost says something of the heart.
+const CLEAR: f32 = 0.85;
 /// Intervals of a steady pulse differ from their median by less, relative.
 const STEADY: f64 = 0.12;
 /// The median deviation of the intervals of a pulse that is lost is more, relative.
@@ -41,8 +43,8 @@ pub(crate) enum Pulse {
     Unknown,
     /// Every interval is like the others: so many beats a minute.
     Steady(f64),
-    /// Some intervals are unlike the others.
-    Disturbed,
+    /// So many intervals are unlike the others.
+    Disturbed(usize),
     /// No order in it, or none for 3 s.
     Lost,
 }
@@ -50,9 +52,9 @@ pub(crate) enum Pulse {
 impl fmt::Display for Pulse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => f.write_str("no pulse signal"),
+            Self::Unknown => f.write_str("no clear pulse"),
             Self::Steady(bpm) => write!(f, "pulse steady at {bpm:.0}/min"),
-            Self::Disturbed => f.write_str("pulse disturbed"),
+            Self::Disturbed(odd) => write!(f, "pulse disturbed ({odd} intervals)"),
             Self::Lost => f.write_str("pulse lost"),
         }
     }
@@ -61,26 +63,33 @@ impl fmt::Display for Pulse {
 impl Memory {
     /// How the pulse is at `at`.
     pub(crate) fn pulse(&self, at: SampleIndex) -> Pulse {
-        if self.pulse_share(false) < SHARE {
+        if self.pulse_share(Quality::USABLE) < SHARE {
             return Pulse::Unknown;
         }
         let intervals = self.pulse_intervals(at.before(self.rate.count(SECONDS as f64)), at);
+        let lost = || match self.clear_share() {
+            share if share >= SHARE => Pulse::Lost,
+            _ => Pulse::Unknown,
+        };
         let Some(since) = self.pulse_age(at) else {
-            return Pulse::Lost;
+            return lost();
         };
         let Some((median, deviation)) =
             median_deviation(&intervals).filter(|_| intervals.len() > 2)
         else {
-            return Pulse::Lost;
+            return lost();
         };
         let alike = |interval: &f64| (interval / median - 1.0).abs() <= STEADY;
         let goes_on = since <= 1.6 * median + 0.2;
         if intervals.len() > 4 && goes_on && intervals.iter().all(alike) {
             Pulse::Steady(60.0 / median)
+        } else if self.clear_share() < SHARE {
+            // Motion takes a pulse apart as well.
+            Pulse::Unknown
         } else if deviation > LOST || since > 3.0 {
             Pulse::Lost
         } else {
-            Pulse::Disturbed
+            Pulse::Disturbed(intervals.iter().filter(|interval| !alike(interval)).count())
         }
     }
 
@@ -91,7 +100,7 @@ impl Memory {
         let within = self.pulses.iter().filter(|pulse| **pulse >= start).count();
         let (median, deviation) = median_deviation(&intervals)?;
         let longest = intervals.iter().copied().fold(0.0, f64::max);
-        let goes_on = self.pulse_share(false) >= SURE_SHARE
+        let goes_on = self.pulse_share(Quality::USABLE) >= SURE_SHARE
             && within >= 3
             && deviation <= EVEN
             && longest.max(self.pulse_age(at)?) <= LONGEST_SECONDS;
@@ -100,12 +109,13 @@ impl Memory {
     }
 
     /// Where the last pulse was, if none has come for [`ARREST_SECONDS`] after steady ones though a beat was found, and
-    /// the ECG was slow too: that of a heart that moves no blood. And the longest RR interval since.
+    /// the ECG was slow too: that of a heart that moves no blood. And the longest RR interval since. By the arterial pressure
+    /// only: light on the skin loses its pulse too easily.
     pub(crate) fn arrest(&self, at: SampleIndex) -> Option<(SampleIndex, f64)> {
         let last = *self.pulses.back()?;
         let silent = self.seconds(last, at);
         let lately = (ARREST_SECONDS..FORGOTTEN_SECONDS).contains(&silent);
-        if !lately || self.pulse_share(true) < SURE_SHARE {
+        if !lately || self.pressure_share(true) < SURE_SHARE {
             return None;
         }
         let before = self.pulse_intervals(last.before(self.rate.count(8.0)), last);
@@ -121,7 +131,7 @@ impl Memory {
             .then_some((last, longest))
     }
 
-    /// The mean rate of the last `n` pulses, per minute, where that can be judged.
+    /// The mean rate of the last `n` pulses of the arterial pressure, per minute, where that can be judged.
     pub(crate) fn pulse_rate(&self, n: usize, at: SampleIndex) -> Option<f64> {
         let skipped = self.pulses.len().checked_sub(n)?;
         let (first, last) = (*self.pulses.get(skipped)?, *self.pulses.back()?);
@@ -129,7 +139,8 @@ impl Memory {
             return None;
         }
         let seconds = self.seconds(first, last);
-        (self.pulse_share(false) >= SHARE && seconds > 0.0).then(|| 60.0 * (n - 1) as f64 / seconds)
+        (self.pressure_share(false) >= SURE_SHARE && seconds > 0.0)
+            .then(|| 60.0 * (n - 1) as f64 / seconds)
     }
 
     /// Seconds since the last pulse.
@@ -148,16 +159,40 @@ impl Memory {
             .collect()
     }
 
-    /// The share of the last seconds in which the best signal with a pulse could be used; with `flat`, those without any change
-    /// count as well.
-    fn pulse_share(&self, flat: bool) -> f64 {
+    /// The share of the last seconds in which the best signal with a pulse scores `least`.
+    fn pulse_share(&self, least: f32) -> f64 {
         let pulse = self.signals.iter().filter(|s| s.kind.lead().is_none());
-        pulse.map(|signal| signal.share(flat)).fold(0.0, f64::max)
+        pulse
+            .map(|signal| signal.share(|score, _| score >= least))
+            .fold(0.0, f64::max)
+    }
+
+    /// The share of the last seconds in which a pulse that is disturbed would be one of the heart. Green light is that of a
+    /// wearable, which motion disturbs first.
+    fn clear_share(&self) -> f64 {
+        let firm = |kind| {
+            !matches!(
+                kind,
+                SignalKind::Ecg(_) | SignalKind::Ppg(Wavelength::Green)
+            )
+        };
+        let pulse = self.signals.iter().filter(|s| firm(s.kind));
+        pulse
+            .map(|signal| signal.share(|score, _| score >= CLEAR))
+            .fold(0.0, f64::max)
+    }
+
+    /// The share of the last seconds in which the arterial pressure could be used; with `flat`, those without any change count
+    /// as well.
+    fn pressure_share(&self, flat: bool) -> f64 {
+        let pressure = self.signals.iter().find(|s| s.kind == SignalKind::Abp);
+        let counts = |score, still| score >= Quality::USABLE || flat && still;
+        pressure.map_or(0.0, |signal| signal.share(counts))
     }
 }
 
 /// The median, and the median of the distances from it relative to it.
-pub(crate) fn median_deviation(values: &[f64]) -> Option<(f64, f64)> {
+fn median_deviation(values: &[f64]) -> Option<(f64, f64)> {
     let median = |mut values: Vec<f64>| {
         values.sort_unstable_by(f64::total_cmp);
         let middle = values.len() / 2;

@@ -597,7 +597,8 @@ fn hold(held: &mut Vec<Held>, at: SampleIndex, rank: usize, output: Output, rate
     }));
 }
 
-/// The ECG leads and the PPG signals of a layout, best for beats first: II, I, V5, then as they come.
+/// The ECG leads of a layout, best for beats first: II, I, V5, then as they come; and the signals with a pulse: pressure,
+/// then as they come.
 fn preferences(layout: &Layout) -> (Vec<usize>, Vec<usize>) {
     let of = |ecg: bool| {
         let signals = layout.iter().enumerate();
@@ -613,7 +614,10 @@ fn preferences(layout: &Layout) -> (Vec<usize>, Vec<usize>) {
         Some(Lead::V5) => 2,
         _ => 3,
     });
-    (ecg, of(false))
+    // A pressure in an artery moves less with the patient than light on the skin.
+    let mut pulse = of(false);
+    pulse.sort_by_key(|k| layout[*k].kind != SignalKind::Abp);
+    (ecg, pulse)
 }
 
 impl Path {

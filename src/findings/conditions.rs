@@ -9,8 +9,7 @@
 //! | atrial fibrillation | the episode of `rhythm::Episodes`, of 30 s and more | | at once | anything |
 //! | AV block | first-degree AV block | 60 s | 60 s | new, worse, not known |
 //! | ST change | ST elevation, ST depression, all of whose leads are measured | 60 s | 60 s | new, worse; anything beyond a limit of the patient's own |
-//! | ventricular run | ventricular tachycardia of three beats and more | | 15 s | new, worse, not known |
-//! | | idioventricular rhythm: pacing looks the same | | 15 s | new, worse |
+//! | ventricular run | ventricular tachycardia of three beats and more, QRS of 110 ms and more | | 15 s | new, worse, not known |
 //! | new finding | all others that are diagnoses ([`OTHERS`] are not) | 60 s each | 60 s | new, worse |
 //!
 //! "Said for" means in every window from the first to the last, and that these reach so far; a gap of
@@ -25,6 +24,8 @@ use super::Read;
 const LASTING_SECONDS: f64 = 60.0;
 /// A run of ventricular beats is over after so long without another.
 const RUN_SECONDS: f64 = 15.0;
+/// A narrower QRS is not that of a ventricular beat, ms.
+const WIDE_MS: f32 = 110.0;
 /// Windows that end farther apart do not follow each other.
 const BROKEN_SECONDS: f64 = 30.0;
 
@@ -192,12 +193,20 @@ fn condition(
             (beyond && finding.leads.iter().all(measured)).then_some(Condition::StChange)
         }
         "ventricular_tachycardia" if rule => {
-            (differs || change.is_none()).then_some(Condition::VentricularRun)
+            (wide(finding) && (differs || change.is_none())).then_some(Condition::VentricularRun)
         }
-        "idioventricular_rhythm" if rule => differs.then_some(Condition::VentricularRun),
+        // Pacing and a bundle branch block that is not always there look like a slow one.
+        "idioventricular_rhythm" => None,
         _ if OTHERS.contains(&name) => None,
         _ => differs.then_some(Condition::NewFinding),
     }
+}
+
+/// Whether the beats of a run are as wide as ventricular ones are, as far as that is measured.
+fn wide(finding: &Finding) -> bool {
+    let mut values = finding.evidence.values.iter();
+    let qrs = values.find(|value| value.name == "qrs_ms");
+    qrs.is_none_or(|qrs| qrs.value >= WIDE_MS)
 }
 
 /// How far ST is from the PR segment where it is farthest, mV: 60 or 80 ms after J, not on a line drawn back to it.
@@ -219,10 +228,7 @@ fn lasts(condition: Condition) -> Option<f64> {
 
 /// Where it begins: a run of beats with the first of them, everything else with its window or episode.
 fn onset(finding: &Finding) -> SampleIndex {
-    let run = matches!(
-        finding.label.name.as_ref(),
-        "ventricular_tachycardia" | "idioventricular_rhythm"
-    );
+    let run = matches!(finding.label.name.as_ref(), "ventricular_tachycardia");
     let first = finding.evidence.beats.first().filter(|_| run);
     first.copied().unwrap_or(finding.start)
 }

@@ -623,6 +623,7 @@ fn latched_alarms_are_bounded() {
 }
 
 const WITH_PULSE: &[&str] = &["II", "V1", "PPG"];
+const WITH_PRESSURE: &[&str] = &["II", "V1", "ABP"];
 
 #[test]
 fn a_pulse_that_goes_on_holds_an_asystole_back_until_it_stops() {
@@ -638,7 +639,7 @@ fn a_pulse_that_goes_on_holds_an_asystole_back_until_it_stops() {
 
 #[test]
 fn a_heart_that_moves_no_blood_is_an_asystole_though_waves_go_on() {
-    let scenario = Scenario::new(WITH_PULSE, 30)
+    let scenario = Scenario::new(WITH_PRESSURE, 30)
         .beats(0.5, 15.0, 0.7)
         .beats(16.6, 30.0, 0.7)
         .pulse(0.7, 15.0, 0.7)
@@ -662,7 +663,7 @@ fn fibrillation_is_raised_at_its_second_and_latches() {
     14.70 s medium pause active, onset 11.70 s: no QRS for 3.0 s
     15.70 s high asystole active, onset 11.70 s: no QRS for 4.0 s, rate before 75/min
     15.70 s medium pause cleared, onset 11.70 s: asystole is announced instead
-    16.00 s high ventricular_fibrillation active, onset 12.00 s: probability 0.90, no pulse signal
+    16.00 s high ventricular_fibrillation active, onset 12.00 s: probability 0.90, no clear pulse
     24.00 s high asystole latched, onset 11.70 s: QRS
     29.00 s high ventricular_fibrillation latched, onset 12.00 s: probability under 0.25 for 5 s
     ");
@@ -676,7 +677,7 @@ fn the_pulse_speaks_for_and_against_tachycardia() {
         .ventricular(0, 15, 0.0, 0.0)
         .ventricular(15, 20, 0.7, 0.0)
         .ventricular(20, 30, 0.0, 0.0);
-    assert_snapshot!(shaken.timeline(), @" 16.00 s high ventricular_tachycardia held back, onset 12.00 s: probability 0.70 by the ECG alone; pulse steady at 75/min");
+    assert_snapshot!(shaken.timeline(), @" 16.00 s high ventricular_tachycardia held back, onset 12.00 s: probability 0.70 by the waves alone; no fast beats on end, pulse steady at 75/min");
     let ill = Scenario::new(WITH_PULSE, 40)
         .beats(0.5, 15.0, 0.8)
         .beats(15.2, 20.0, 0.4)
@@ -688,16 +689,16 @@ fn the_pulse_speaks_for_and_against_tachycardia() {
         .ventricular(15, 20, 0.3, 0.0)
         .ventricular(20, 40, 0.0, 0.0);
     assert_snapshot!(ill.timeline(), @"
-    16.00 s high ventricular_tachycardia active, onset 12.00 s: probability 0.63, pulse disturbed
+    19.00 s high ventricular_tachycardia active, onset 15.00 s: probability 0.63, pulse disturbed (3 intervals)
     19.20 s high extreme_tachycardia active, onset 14.10 s: 13 beats at 141/min
     21.30 s high extreme_tachycardia latched, onset 14.10 s: 13 beats at 126/min
-    25.00 s high ventricular_tachycardia latched, onset 12.00 s: probability under 0.25 for 5 s
+    25.00 s high ventricular_tachycardia latched, onset 15.00 s: probability under 0.25 for 5 s
     ");
 }
 
 #[test]
 fn waves_taken_for_beats_do_not_hide_a_bradycardia_of_the_pulse() {
-    let scenario = Scenario::new(WITH_PULSE, 40)
+    let scenario = Scenario::new(WITH_PRESSURE, 40)
         .beats(0.5, 10.0, 0.8)
         .beats(10.0, 40.0, 1.8)
         .beats(10.3, 40.0, 1.8)

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use alarm::Machine;
-use dsp::Models;
+use dsp::{Chain, Models};
 use ecg::{
-    AlarmId, AlarmState, Anchor, Block, BootId, Gap, Layout, RecordId, SampleIndex, SampleRate,
-    SignalBlock, Utc,
+    AlarmEvent, AlarmId, AlarmState, Anchor, Block, BootId, Condition, Gap, Layout, RecordId,
+    SampleIndex, SampleRate, SignalBlock, Utc,
 };
 use infer::When;
 
@@ -103,20 +103,41 @@ impl<'a> Watcher<'a> {
         Ok((raised.collect(), self.arrived.0 as f64 / self.rate.hz()))
     }
 
+    /// The sample whose arrival lets an alarm out: of what the machine judges by itself, the one that decides the sample that
+    /// decided it, however the signal is cut.
+    fn let_out(&self, event: &AlarmEvent) -> SampleIndex {
+        use Condition::{
+            Asystole, ExtremeBradycardia, ExtremeTachycardia, Pause, VentricularFibrillation,
+            VentricularTachycardia,
+        };
+        match event.condition {
+            Asystole
+            | VentricularFibrillation
+            | VentricularTachycardia
+            | ExtremeBradycardia
+            | ExtremeTachycardia
+            | Pause => {
+                let lag = self.rate.count(Chain::LAG_SECONDS);
+                event.at.after(lag).min(self.arrived)
+            }
+            _ => self.arrived,
+        }
+    }
+
     /// Reads windows and takes note of alarms; all else is passed over.
     fn take(&mut self) {
         for known in std::mem::take(&mut self.effects.windows) {
             self.read(known);
         }
         let seconds = |at: SampleIndex| at.0 as f64 / self.rate.hz();
-        for event in self.effects.batch.events.drain(..) {
+        for event in std::mem::take(&mut self.effects.batch.events) {
             match event.state {
                 AlarmState::Active => {
                     let raised = Raised {
                         condition: event.condition,
                         priority: event.priority,
                         onset: seconds(event.onset),
-                        out: seconds(self.arrived),
+                        out: seconds(self.let_out(&event)),
                         end: f64::INFINITY,
                         evidence: event.evidence,
                     };
