@@ -84,7 +84,7 @@ static TABLE: [Definition; 22] = [
         priority: Priority::High,
         latching: true,
         yields_to: &[],
-        begins: "no QRS for 4 s of ECG that can be judged; a flat line counts. Or one QRS, at a distance, in 5.2 s. Or no pulse of the arterial pressure for 2.9 s after a steady one, with a beat that moved no blood and an RR interval of 1.75 s",
+        begins: "no QRS for 4 s of ECG that can be judged; a flat line counts. Or one QRS in 5.2 s, none in the 2.6 s after it. Or no pulse of the arterial pressure for 2.9 s after a steady one, with a beat that moved no blood and an RR interval of 1.75 s",
         ends: "the next QRS, or ECG that cannot be judged any more",
         evidence: "R peaks and quality of all ECG leads; held back while a pulse of PPG or pressure goes on, until it stops",
         source: CINC_2015,

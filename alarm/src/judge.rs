@@ -152,9 +152,11 @@ impl Judge<'_> {
     fn lone_beat(&self) -> Option<SampleIndex> {
         let mut last = self.memory.last_beats(2)?;
         let (before, lone) = (last.next()?, last.next()?);
-        let apart = self.memory.rate.count(LONE_SECONDS / 4.0);
-        let alone = lone.since(before) >= apart && self.at.since(lone) >= apart;
-        let long = self.at.since(before) >= self.memory.rate.count(LONE_SECONDS);
+        let count = |seconds| self.memory.rate.count(seconds);
+        // After a pause, an escape beat is followed by others.
+        let alone = lone.since(before) >= count(LONE_SECONDS / 4.0)
+            && self.at.since(lone) >= count(LONE_SECONDS / 2.0);
+        let long = self.at.since(before) >= count(LONE_SECONDS);
         (alone && long && self.memory.gap_until.is_none()).then_some(before)
     }
 
@@ -495,7 +497,7 @@ impl Judge<'_> {
             let (before, lone) = (last.next()?, last.next()?);
             Some([
                 before.after(count(LONE_SECONDS)),
-                lone.after(count(LONE_SECONDS / 4.0)),
+                lone.after(count(LONE_SECONDS / 2.0)),
             ])
         });
         intervals

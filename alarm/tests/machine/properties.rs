@@ -417,9 +417,8 @@ proptest! {
             let stretch = stretches.iter().rfind(|stretch| stretch[0] < at);
             let before: Vec<u64> = stretch.into_iter().flatten().copied().filter(|b| *b < at).collect();
             if let [.., before, lone] = before[..] && lone == from {
-                let apart = 33;
-                let due = at == (before + 130).max(lone + apart);
-                if due && lone - before >= apart && at - lone < ASYSTOLE {
+                let due = at == (before + 130).max(lone + 65);
+                if due && lone - before >= 33 && at - lone < ASYSTOLE {
                     expected.push((before, at));
                 }
             }
