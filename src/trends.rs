@@ -212,9 +212,9 @@ mod tests {
                 told.push((second, present));
             }
         }
-        // Nine of those each sixth second and two of those each fifth; five are left at 210 s, and five minutes later
-        // it is over.
-        assert_eq!(told, [(65, true), (510, false)]);
+        // Six of those each sixth second, none of the first twenty, and five of those each fifth; five are left at
+        // 210 s, and five minutes later it is over.
+        assert_eq!(told, [(80, true), (510, false)]);
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
                 told.push((second, present));
             }
         }
-        assert_eq!(told, [(50, true), (100, false), (150, true)]);
+        assert_eq!(told, [(70, true), (100, false), (150, true)]);
     }
 
     /// The minutes in which a drift begins and ends, at these rates by minute.
