@@ -446,6 +446,15 @@ pub(super) struct FindingQuery {
     limit: Option<u32>,
 }
 
+impl FindingQuery {
+    /// The span that is asked for, and the most rows.
+    fn span(&self) -> Result<(std::ops::Range<ecg::Utc>, u32), Error> {
+        let since = instant(self.since.as_deref())?.unwrap_or(ecg::Utc(i64::MIN));
+        let until = instant(self.until.as_deref())?.unwrap_or(ecg::Utc(i64::MAX));
+        Ok((since..until, limit(self.limit)?))
+    }
+}
+
 /// What was found in the signals of a device, episode by episode, the newest first.
 #[utoipa::path(get, path = "/api/v1/devices/{device}/findings", params(("device" = String, Path), FindingQuery),
     responses((status = 200, body = json::Episodes), (status = 422, body = json::Failure)))]
@@ -455,12 +464,9 @@ pub(super) async fn findings(
     asked: Result<Query<FindingQuery>, QueryRejection>,
 ) -> Answer<json::Episodes> {
     let device = device_id(&name)?;
-    let asked = query(asked)?;
-    let limit = limit(asked.limit)?;
-    let since = instant(asked.since.as_deref())?.unwrap_or(ecg::Utc(i64::MIN));
-    let until = instant(asked.until.as_deref())?.unwrap_or(ecg::Utc(i64::MAX));
+    let (span, limit) = query(asked)?.span()?;
     let store = &service.running()?.store;
-    let rows = store.findings(&device, since..until, limit).await?;
+    let rows = store.findings(&device, span, limit).await?;
     Ok(Json(json::Episodes {
         episodes: rows.iter().map(json::Episode::from).collect(),
     }))
@@ -475,12 +481,9 @@ pub(super) async fn suppressed(
     asked: Result<Query<FindingQuery>, QueryRejection>,
 ) -> Answer<json::Suppressed> {
     let device = device_id(&name)?;
-    let asked = query(asked)?;
-    let limit = limit(asked.limit)?;
-    let since = instant(asked.since.as_deref())?.unwrap_or(ecg::Utc(i64::MIN));
-    let until = instant(asked.until.as_deref())?.unwrap_or(ecg::Utc(i64::MAX));
+    let (span, limit) = query(asked)?.span()?;
     let store = &service.running()?.store;
-    let rows = store.suppressions(&device, since..until, limit).await?;
+    let rows = store.suppressions(&device, span, limit).await?;
     Ok(Json(json::Suppressed {
         alarms: rows.iter().map(json::HeldBack::from).collect(),
     }))
