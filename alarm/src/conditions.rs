@@ -37,33 +37,29 @@ pub fn table() -> &'static [Definition] {
 
 /// The table as Markdown, for `docs/alarms.md`.
 pub fn markdown() -> String {
-    let mut text = String::from(
-        "| condition | priority | begins | ends | gives way to | told from | source |\n\
-         |---|---|---|---|---|---|---|\n",
-    );
-    for line in table() {
+    let line = |line: &Definition| {
         let name = line.condition.name().replace('_', " ");
         let latching = if line.latching { ", latching" } else { "" };
         let technical = match line.kind {
             AlarmKind::Technical => ", technical",
             AlarmKind::Physiological => "",
         };
-        let greater: Vec<String> = line
-            .yields_to
-            .iter()
-            .map(|greater| greater.name().replace('_', " "))
-            .collect();
-        text += &format!(
+        let greater = line.yields_to.iter().map(|c| c.name().replace('_', " "));
+        format!(
             "| {name} | {}{latching}{technical} | {} | {} | {} | {} | {} |\n",
             line.priority,
             line.begins,
             line.ends,
-            greater.join(", "),
+            greater.collect::<Vec<String>>().join(", "),
             line.evidence,
             line.source
-        );
-    }
-    text
+        )
+    };
+    let head = "| condition | priority | begins | ends | gives way to | told from | source |\n\
+                |---|---|---|---|---|---|---|\n";
+    std::iter::once(head.to_owned())
+        .chain(table().iter().map(line))
+        .collect()
 }
 
 /// The line of the table on `condition`.
