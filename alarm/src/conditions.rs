@@ -149,7 +149,7 @@ static TABLE: [Definition; 22] = [
             Condition::VentricularFibrillation,
             Condition::VentricularTachycardia,
         ],
-        begins: "three ventricular beats on end and more, over 100 a minute, in a window of 10 s, that are not usual for the patient; slower ones where they are new",
+        begins: "three ventricular beats on end and more, over 100 a minute, QRS of 110 ms and more, in a window of 10 s, that are not usual for the patient",
         ends: "the episode: 15 s without another run",
         evidence: "classes of beats of measured leads",
         source: AHA_2017,
