@@ -408,8 +408,10 @@ fn retained(broker: &Mosquitto, topic: &str) -> Option<Value> {
             loop {
                 let event = events.poll().await.ok()?;
                 if let rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) = event {
-                    assert!(publish.retain);
-                    return serde_json::from_slice(&publish.payload).ok();
+                    // One that was set just now may come before that which was kept.
+                    if publish.retain {
+                        return serde_json::from_slice(&publish.payload).ok();
+                    }
                 }
             }
         };

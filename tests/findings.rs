@@ -8,17 +8,20 @@ use einthoven::wearable::Simulated;
 use serde_json::Value;
 
 use crate::support::program::Service;
-use crate::support::record::publish;
+use crate::support::record::publish_paced;
 use crate::support::servers::{Database, Mosquitto};
 use crate::support::wait_for;
 
 const LEADS: [Lead; 3] = [Lead::II, Lead::V1, Lead::V5];
 
+/// Between packets, each of a second.
+const PAUSE: Duration = Duration::from_millis(80);
+
 fn send(broker: &Mosquitto, device: &str, scenario: &Scenario, seconds: u32) {
     let start = einthoven::wall::utc().plus_seconds(-f64::from(seconds));
     let mut wearable = Simulated::new(scenario, &LEADS, BootId(1), start).unwrap();
     let packets = (0..seconds).map(|_| wearable.second().unwrap().encode());
-    publish(&broker.url(), device, packets.collect());
+    publish_paced(&broker.url(), device, packets.collect(), PAUSE);
 }
 
 fn named<'a>(found: &'a Value, name: &str) -> Option<&'a Value> {

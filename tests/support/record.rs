@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ecg::simulate::{self, Scenario};
 use ecg::{DeviceId, Lead};
@@ -50,6 +51,11 @@ pub(crate) fn write(
 
 /// Publishes payloads as a device, and returns when the broker has acknowledged them.
 pub(crate) fn publish(broker: &str, device: &str, payloads: Vec<Vec<u8>>) {
+    publish_paced(broker, device, payloads, Duration::ZERO);
+}
+
+/// The same with a pause after each payload: of a burst the models see the newest windows only.
+pub(crate) fn publish_paced(broker: &str, device: &str, payloads: Vec<Vec<u8>>, pause: Duration) {
     let device: DeviceId = device.parse().unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut publisher = Publisher::connect(PublisherConfig::new(broker), &device)
@@ -57,6 +63,7 @@ pub(crate) fn publish(broker: &str, device: &str, payloads: Vec<Vec<u8>>) {
             .unwrap();
         for payload in payloads {
             publisher.publish(payload).await.unwrap();
+            tokio::time::sleep(pause).await;
         }
         publisher.close().await.unwrap();
     });
