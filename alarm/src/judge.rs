@@ -134,17 +134,12 @@ impl Judge<'_> {
         evidence: String,
         stands: bool,
     ) -> Verdict {
-        match self.memory.pulse_goes_on(onset, self.at) {
-            Some(reason) if !stands => Verdict::HeldBack {
-                onset,
-                evidence,
-                reason,
-            },
-            _ => {
-                let longest = self.memory.rate.count(HELD_BACK_SECONDS);
-                present(condition, onset.max(self.at.before(longest)), evidence)
-            }
+        let against = self.memory.pulse_goes_on(onset, self.at);
+        if against.is_some() && !stands {
+            return present_unless(condition, onset, evidence, against);
         }
+        let longest = self.memory.rate.count(HELD_BACK_SECONDS);
+        present(condition, onset.max(self.at.before(longest)), evidence)
     }
 
     /// The beat before the last one, if the last one stands alone in [`LONE_SECONDS`]: noise may have been taken for it, and a heart
@@ -274,14 +269,8 @@ impl Judge<'_> {
         let Some((onset, evidence)) = slow else {
             return Verdict::Absent(String::new());
         };
-        match self.steady_pulse(|pulse| pulse > 1.2 * limit) {
-            Some(reason) => Verdict::HeldBack {
-                onset,
-                evidence,
-                reason,
-            },
-            None => present(condition, onset, evidence),
-        }
+        let against = self.steady_pulse(|pulse| pulse > 1.2 * limit);
+        present_unless(condition, onset, evidence, against)
     }
 
     fn tachycardia(&self, stands: bool) -> Verdict {
@@ -293,14 +282,9 @@ impl Judge<'_> {
         let evidence = format!("{beats} beats at {mean:.0}/min");
         let limit = f64::from(bpm);
         if mean > limit {
-            match self.steady_pulse(|pulse| pulse < 0.75 * limit) {
-                Some(reason) if !stands => Verdict::HeldBack {
-                    onset,
-                    evidence,
-                    reason,
-                },
-                _ => present(Condition::ExtremeTachycardia, onset, evidence),
-            }
+            let against = self.steady_pulse(|pulse| pulse < 0.75 * limit);
+            let against = against.filter(|_| !stands);
+            present_unless(Condition::ExtremeTachycardia, onset, evidence, against)
         } else if stands && mean > f64::from(bpm - self.config.hysteresis_bpm) {
             Verdict::Unchanged
         } else {
@@ -362,14 +346,7 @@ impl Judge<'_> {
                             pulse > f64::from(low + hysteresis)
                         }
                 };
-                match self.steady_pulse(inside) {
-                    Some(reason) => Verdict::HeldBack {
-                        onset,
-                        evidence,
-                        reason,
-                    },
-                    None => present(condition, onset, evidence),
-                }
+                present_unless(condition, onset, evidence, self.steady_pulse(inside))
             }
             _ => Verdict::Absent(String::new()),
         }
@@ -509,6 +486,23 @@ impl Judge<'_> {
             .chain(memory.rate_expires())
             .filter(|&due| due > self.at || (inclusive && due == self.at))
             .min()
+    }
+}
+
+/// Present, or held back where there is a reason `against` it.
+fn present_unless(
+    condition: Condition,
+    onset: SampleIndex,
+    evidence: String,
+    against: Option<String>,
+) -> Verdict {
+    match against {
+        Some(reason) => Verdict::HeldBack {
+            onset,
+            evidence,
+            reason,
+        },
+        None => present(condition, onset, evidence),
     }
 }
 

@@ -35,13 +35,12 @@ impl Kind {
     fn factor(self, pulse: Pulse) -> f32 {
         match (self, pulse) {
             (_, Pulse::Steady(_)) => 1.0 / 30.0,
-            (Self::Tachycardia, Pulse::Lost) => 4.0,
-            (Self::Tachycardia, Pulse::Disturbed(odd)) if odd >= MANY => 4.0,
-            // A premature beat does as much.
-            (Self::Tachycardia, Pulse::Disturbed(_)) => 2.0,
-            (Self::Fibrillation, Pulse::Lost) => 8.0,
             // Nothing to confirm it.
             (Self::Tachycardia, Pulse::Unknown) => 0.35,
+            (Self::Tachycardia, pulse) if speaks(pulse) => 4.0,
+            // A premature beat does as much.
+            (Self::Tachycardia, _) => 2.0,
+            (Self::Fibrillation, Pulse::Lost) => 8.0,
             (Self::Fibrillation, Pulse::Unknown | Pulse::Disturbed(_)) => 1.0,
         }
     }
@@ -84,6 +83,15 @@ impl Default for Suspicion {
     }
 }
 
+/// Whether a pulse speaks for tachycardia by itself: lost, or [`MANY`] odd intervals.
+fn speaks(pulse: Pulse) -> bool {
+    match pulse {
+        Pulse::Lost => true,
+        Pulse::Disturbed(odd) => odd >= MANY,
+        Pulse::Unknown | Pulse::Steady(_) => false,
+    }
+}
+
 impl Memory {
     /// Whether beats were fast as of `at`: [`RUN`] RR intervals on end, none longer than [`FAST_SECONDS`]. Single ventricular
     /// beats and couplets among others are not.
@@ -91,14 +99,12 @@ impl Memory {
         let since = at.before(self.rate.count(LATELY_SECONDS));
         let mut run = 0;
         let beats = self.beats();
-        let intervals = beats.clone().zip(beats.skip(1));
-        let fast = |(earlier, later)| {
+        let mut intervals = beats.clone().zip(beats.skip(1));
+        intervals.any(|(earlier, later)| {
             let is_fast = self.seconds(earlier, later) <= FAST_SECONDS && later > since;
             run = if is_fast { run + 1 } else { 0 };
             run >= RUN
-        };
-        let mut fast = intervals.map(fast);
-        fast.any(|enough| enough)
+        })
     }
 
     /// Takes note of a second.
@@ -107,12 +113,7 @@ impl Memory {
         for kind in [Kind::Tachycardia, Kind::Fibrillation] {
             let alone = kind.of(second).clamp(0.0, 1.0);
             let limit = self.ventricular_limit(kind);
-            let moved = match pulse {
-                Pulse::Lost => true,
-                Pulse::Disturbed(odd) => odd >= MANY,
-                Pulse::Unknown | Pulse::Steady(_) => false,
-            };
-            let sure = moved && alone >= limit;
+            let sure = speaks(pulse) && alone >= limit;
             let slow = kind == Kind::Tachycardia && !sure && !self.fast(second.end);
             let odds = alone / (1.0 - alone).max(1e-6) * kind.factor(pulse);
             let stretch = self.rate.count(STRETCH_SECONDS);

@@ -13,6 +13,7 @@ use alarm::Machine;
 use ecg::{AlarmState, Anchor, BootId, Condition, RecordId, SampleIndex, Suppression, Utc};
 use serde_json::{Value, json};
 
+use super::ec57::percent;
 use super::report::Excluded;
 use super::ventricular::{Options, models, parse_alarms};
 use super::{name_of, score_all};
@@ -89,10 +90,6 @@ impl Counts {
             "score": self.score(), "se": self.sensitivity(), "sp": self.specificity(),
         })
     }
-}
-
-fn percent(part: u64, of: u64) -> Option<f64> {
-    (of > 0).then(|| 100.0 * part as f64 / of as f64)
 }
 
 /// How one record came out.

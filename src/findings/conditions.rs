@@ -31,7 +31,7 @@ const BROKEN_SECONDS: f64 = 30.0;
 
 /// What is no alarm of a new finding: what has a condition of its own, what only names the ordinary, and what posture
 /// and electrodes change.
-const OTHERS: [&str; 20] = [
+const OTHERS: [&str; 21] = [
     "pause",
     "long_pause",
     "sinus_bradycardia",
@@ -39,6 +39,8 @@ const OTHERS: [&str; 20] = [
     "sinus_tachycardia",
     "tachycardia",
     "sinus_arrhythmia",
+    // Pacing and a bundle branch block that is not always there look the same.
+    "idioventricular_rhythm",
     "ventricular_couplet",
     "ventricular_bigeminy",
     "ventricular_premature_beats",
@@ -195,8 +197,6 @@ fn condition(
         "ventricular_tachycardia" if rule => {
             (wide(finding) && (differs || change.is_none())).then_some(Condition::VentricularRun)
         }
-        // Pacing and a bundle branch block that is not always there look like a slow one.
-        "idioventricular_rhythm" => None,
         _ if OTHERS.contains(&name) => None,
         _ => differs.then_some(Condition::NewFinding),
     }
