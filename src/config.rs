@@ -57,6 +57,11 @@ pub struct Config {
 pub struct Infer {
     /// Threads for the models; 0 means one for each core.
     pub threads: usize,
+    /// How long a live window may wait for a thread before it is read without its twelve leads.
+    #[serde(with = "humantime_serde")]
+    pub late: Duration,
+    /// By how much these threads are nicer than the rest of the process, 0 to 19 (Linux).
+    pub nice: u8,
     /// A folder with models to use instead of those shipped; empty for none.
     pub models: std::path::PathBuf,
     /// Limits of statements on measured values.
@@ -169,6 +174,10 @@ impl Config {
                 "pipeline.shards is {} and infer.threads is {}, where at most 1024 are allowed",
                 self.pipeline.shards, self.infer.threads
             ));
+        }
+        if self.infer.nice > 19 {
+            let nice = self.infer.nice;
+            return Err(format!("infer.nice is {nice}, where at most 19 is allowed"));
         }
         Ok(self)
     }

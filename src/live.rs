@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ecg::{
     Change, DeviceId, Measurement, QualityReason, RateSource, SampleRate, SignalKind, TwelveLead,
-    Utc,
+    Utc, Window,
 };
 use tokio::sync::broadcast;
 
@@ -135,11 +135,25 @@ impl From<&store::FindingRow> for Found {
     }
 }
 
+/// The newest window of a device that was read: what its twelve leads are completed from again when somebody asks for them,
+/// since twelve leads take four times its memory.
+#[derive(Debug, Clone)]
+pub struct LatestWindow {
+    /// The measured leads.
+    pub window: Arc<Window>,
+    /// The patient's own correction of the model.
+    pub calibration: Option<Arc<infer::Calibration>>,
+    /// When it begins.
+    pub start: Utc,
+    /// What was found in it.
+    pub findings: Arc<[ecg::Finding]>,
+}
+
 /// The newest twelve leads of a device, with the UTC of their first sample.
 #[derive(Debug, Clone)]
 pub struct LatestTwelve {
     /// The leads.
-    pub leads: Arc<TwelveLead>,
+    pub leads: TwelveLead,
     /// When they begin.
     pub start: Utc,
     /// What was found in them.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecg::{AlarmId, DeviceId, SampleRate};
-use infer::{Library, Pool, Reader, Reconstructor, When};
+use infer::{Library, Pool, PoolConfig, Reader, Reconstructor, When};
 use ingest::mqtt::Retainer;
 use store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -181,11 +181,13 @@ impl Pipeline {
     ) -> Result<Self, Error> {
         let reader = Arc::new(reader(&config)?);
         let started = wall::instant();
-        let pool = Pool::new(
-            or_cores(config.infer.threads),
-            Arc::clone(&reader),
-            move || started.elapsed(),
-        )?;
+        let pool_config = PoolConfig {
+            threads: or_cores(config.infer.threads),
+            late: config.infer.late,
+            nice: config.infer.nice,
+        };
+        let clock = move || started.elapsed();
+        let pool = Pool::new(&pool_config, Arc::clone(&reader), clock)?;
         let n_shards = or_cores(config.pipeline.shards);
 
         let Known {
@@ -417,7 +419,27 @@ impl Handle {
     pub async fn twelve_lead(&self, device: DeviceId) -> Option<Option<LatestTwelve>> {
         let (reply, answer) = oneshot::channel();
         let shard = self.shard(&device);
-        ask(shard, Command::TwelveLead(device, reply), answer).await
+        let latest = ask(shard, Command::LatestWindow(device, reply), answer).await?;
+        let Some(latest) = latest else {
+            return Some(None);
+        };
+        let reader = Arc::clone(&self.reader);
+        let completed = tokio::task::spawn_blocking(move || {
+            let calibration = latest.calibration.as_deref();
+            let completed = reader
+                .reconstructor()
+                .reconstruct(&latest.window, calibration);
+            let leads = completed
+                .inspect_err(|error| tracing::warn!(%error, "a model failed on request"))
+                .or_else(|error| error.leads().cloned().ok_or(()))
+                .ok()?;
+            Some(LatestTwelve {
+                leads,
+                start: latest.start,
+                findings: latest.findings,
+            })
+        });
+        completed.await.ok()
     }
 
     /// What is found in the newest twelve leads of a device, by every classifier, those that run on request too, each

@@ -130,15 +130,18 @@ pub enum Withheld {
     Unfamiliar,
     /// The model failed.
     Failed,
+    /// There was no time: more windows came than could be read.
+    Overloaded,
 }
 
 impl Withheld {
     /// Every reason.
-    pub const ALL: [Withheld; 4] = [
+    pub const ALL: [Withheld; 5] = [
         Self::TooFewLeads,
         Self::Unusable,
         Self::Unfamiliar,
         Self::Failed,
+        Self::Overloaded,
     ];
 
     /// The word for it in rows, labels and JSON.
@@ -148,6 +151,7 @@ impl Withheld {
             Withheld::Unusable => "unusable",
             Withheld::Unfamiliar => "unfamiliar",
             Withheld::Failed => "failed",
+            Withheld::Overloaded => "overloaded",
         }
     }
 }

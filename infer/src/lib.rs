@@ -56,7 +56,7 @@ pub use manifest::{
 };
 pub use model::Runtime;
 pub use numbers::{pearson, solve};
-pub use pool::{Job, Outcome, Pool};
+pub use pool::{Config as PoolConfig, Job, Outcome, Pool};
 pub use reader::{Reader, Reading, Task};
 pub use reconstruct::{Reconstructor, derive};
 pub use rhythm::{RhythmDecision, RhythmLabel, RhythmModel};

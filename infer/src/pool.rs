@@ -7,6 +7,10 @@
 //!   shed at once. What waits is therefore bounded by the number of devices.
 //! * Jobs to keep (the strips of alarms) are never shed and go first; the caller bounds them.
 //! * Devices take turns, among jobs to keep and among live windows.
+//! * **A live window that has waited for longer than [`Config::late`] is read without its twelve leads**
+//!   ([`Reader::read_measured`]), which takes a fraction of the time, unless they are due ([`Job::Due`]). So under too much
+//!   load reconstruction goes first, then whole windows; nothing is queued that is worthless by the time it is read.
+//! * Threads run at a lower priority than what feeds them, where the system has such: beats and alarms go before models.
 //! * A panic ends its job, not its thread.
 //!
 //! No lock is held while a model runs or a reply is called.
@@ -28,6 +32,8 @@ use crate::{Error, Reader, Reading, Task, When};
 pub enum Job {
     /// The present state of a device: worthless once a newer window is there.
     Live,
+    /// The same of a device that has had no twelve leads for so long that it is to have them now.
+    Due,
     /// To be kept, such as the strip of an alarm: never shed, and first in line.
     Keep,
 }
@@ -42,8 +48,28 @@ pub enum Outcome {
 }
 
 type Reply = Box<dyn FnOnce(Outcome) + Send>;
-type Work = Box<dyn Fn(&Task, Job) -> Result<Reading, Error> + Send + Sync>;
+type Work = Box<dyn Fn(&Task, Job, Effort) -> Result<Reading, Error> + Send + Sync>;
 type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
+
+/// How much is done for a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// Everything.
+    All,
+    /// What needs no twelve leads.
+    Measured,
+}
+
+/// How many threads, and when they are late.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Threads; at least one is started.
+    pub threads: usize,
+    /// How long a live window may wait before its twelve leads are left out.
+    pub late: Duration,
+    /// By how much the threads are nicer than the rest of the process, 0 to 19.
+    pub nice: u8,
+}
 
 /// Threads that read windows.
 pub struct Pool {
@@ -56,6 +82,7 @@ struct Shared {
     wake: Condvar,
     work: Work,
     clock: Clock,
+    late: Duration,
     /// Bits of an `f64`, seconds.
     last_run: AtomicU64,
 }
@@ -64,6 +91,7 @@ struct Shared {
 struct Ticket {
     task: Task,
     job: Job,
+    submitted: Duration,
     reply: Reply,
 }
 
@@ -91,7 +119,7 @@ impl Line {
                 jobs.push_back(ticket);
                 None
             }
-            Job::Live => {
+            Job::Live | Job::Due => {
                 // The newer window inherits the turn of the one it displaces.
                 let displaced = self.live.insert(device.clone(), ticket);
                 if displaced.is_none() {
@@ -141,7 +169,14 @@ impl Shared {
             };
             drop(line);
             let start = (self.clock)();
-            let result = catch_unwind(AssertUnwindSafe(|| (self.work)(&ticket.task, ticket.job)));
+            let waited = start.saturating_sub(ticket.submitted);
+            let effort = if ticket.job == Job::Live && waited > self.late {
+                Effort::Measured
+            } else {
+                Effort::All
+            };
+            let work = || (self.work)(&ticket.task, ticket.job, effort);
+            let result = catch_unwind(AssertUnwindSafe(work));
             let seconds = (self.clock)().saturating_sub(start).as_secs_f64();
             self.last_run.store(seconds.to_bits(), Ordering::Relaxed);
             let result = result.unwrap_or_else(|panic| {
@@ -154,49 +189,63 @@ impl Shared {
     }
 }
 
+/// Lowers the priority of this thread. Where the system refuses, it competes with the rest.
+#[cfg(target_os = "linux")]
+fn give_way(nice: u8) {
+    // On Linux each thread has a nice value of its own, and goes by its id.
+    let thread = rustix::thread::gettid();
+    rustix::process::setpriority_process(Some(thread), i32::from(nice.min(19))).ok();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_way(_: u8) {}
+
 /// Calls a reply; one that panics has had its answer, and harms nobody else.
 fn answer(reply: Reply, outcome: Outcome) {
     drop(catch_unwind(AssertUnwindSafe(|| reply(outcome))));
 }
 
 impl Pool {
-    /// Starts `threads` threads, at least one, that share one reader.
+    /// Starts threads that share one reader.
     ///
-    /// `clock` is any monotonic time; it only serves [`last_run_seconds`](Self::last_run_seconds).
+    /// `clock` is any monotonic time.
     ///
     /// # Errors
     /// [`Error::Thread`] if the operating system refuses a thread.
     pub fn new(
-        threads: usize,
+        config: &Config,
         reader: Arc<Reader>,
         clock: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let work = move |task: &Task, job: Job| {
-            let when = match job {
-                Job::Live => When::Window,
-                Job::Keep => When::Alarm,
-            };
-            reader.read(task, when)
+        let work = move |task: &Task, job: Job, effort: Effort| match (job, effort) {
+            (Job::Keep, _) => reader.read(task, When::Alarm),
+            (Job::Live | Job::Due, Effort::All) => reader.read(task, When::Window),
+            (Job::Live | Job::Due, Effort::Measured) => reader.read_measured(task),
         };
-        Self::with_work(threads, Box::new(work), Box::new(clock))
+        Self::with_work(config, Box::new(work), Box::new(clock))
     }
 
-    fn with_work(threads: usize, work: Work, clock: Clock) -> Result<Self, Error> {
+    fn with_work(config: &Config, work: Work, clock: Clock) -> Result<Self, Error> {
         let mut pool = Self {
             shared: Arc::new(Shared {
                 line: Mutex::default(),
                 wake: Condvar::new(),
                 work,
                 clock,
+                late: config.late,
                 last_run: AtomicU64::new(0.0f64.to_bits()),
             }),
             threads: Vec::new(),
         };
-        for number in 0..threads.max(1) {
+        let nice = config.nice;
+        for number in 0..config.threads.max(1) {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new()
                 .name(format!("infer-{number}"))
-                .spawn(move || shared.run())
+                .spawn(move || {
+                    give_way(nice);
+                    shared.run();
+                })
                 .map_err(Error::Thread)?;
             pool.threads.push(thread);
         }
@@ -216,6 +265,7 @@ impl Pool {
         let ticket = Ticket {
             task,
             job,
+            submitted: (self.shared.clock)(),
             reply: Box::new(reply),
         };
         let displaced = self.shared.line().push(device, ticket);
@@ -278,7 +328,7 @@ impl std::fmt::Debug for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ecg::{Lead, LeadOrigin, SampleIndex, SampleRate, Window};
+    use ecg::{Lead, LeadOrigin, SampleIndex, SampleRate, Window, Withheld};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     fn task(start: u64) -> Task {
@@ -292,7 +342,7 @@ mod tests {
             unusable: Vec::new(),
         };
         Task {
-            window,
+            window: Arc::new(window),
             calibration: None,
             stretch: None,
         }
@@ -302,6 +352,7 @@ mod tests {
         Reading {
             twelve,
             findings: Vec::new(),
+            diagnoses: Vec::new(),
             rhythm: None,
             failures: Vec::new(),
         }
@@ -311,8 +362,8 @@ mod tests {
         name.parse().unwrap()
     }
 
-    /// A pool of one thread that says which window it began and waits for leave to end it.
-    /// Window 13 panics.
+    /// A pool of one thread that says which window it began and waits for leave to end it, which takes 250 ms of its time.
+    /// Windows that waited for more than a second are late. Window 13 panics.
     ///
     /// The pool comes last, so that a test that fails drops `leave` first and cannot hang.
     struct Stand {
@@ -320,6 +371,8 @@ mod tests {
         leave: Sender<()>,
         outcomes: Receiver<(u64, String)>,
         tell: Sender<(u64, String)>,
+        /// Milliseconds.
+        time: Arc<AtomicU64>,
         pool: Pool,
     }
 
@@ -328,21 +381,32 @@ mod tests {
         let (leave, wait) = channel();
         let (tell, outcomes) = channel();
         let (begin, wait) = (Mutex::new(begin), Mutex::new(wait));
-        let work = move |task: &Task, _: Job| {
+        let time = Arc::new(AtomicU64::new(0));
+        let takes = Arc::clone(&time);
+        let work = move |task: &Task, _: Job, effort: Effort| {
             let window = &task.window;
             begin.lock().unwrap().send(window.start.0).unwrap();
             let waited = wait.lock().unwrap().recv();
+            takes.fetch_add(250, Ordering::Relaxed);
             assert!(waited.is_ok() && window.start.0 != 13, "unlucky window");
-            crate::derive(window).map(only_leads)
+            let mut twelve = crate::derive(window)?;
+            twelve.withheld = (effort == Effort::Measured).then_some(Withheld::Overloaded);
+            Ok(only_leads(twelve))
         };
-        let ticks = AtomicU64::new(0);
-        let clock = move || Duration::from_millis(250 * ticks.fetch_add(1, Ordering::Relaxed));
-        let pool = Pool::with_work(1, Box::new(work), Box::new(clock)).unwrap();
+        let now = Arc::clone(&time);
+        let clock = move || Duration::from_millis(now.load(Ordering::Relaxed));
+        let config = Config {
+            threads: 1,
+            late: Duration::from_secs(1),
+            nice: 1,
+        };
+        let pool = Pool::with_work(&config, Box::new(work), Box::new(clock)).unwrap();
         Stand {
             began,
             leave,
             outcomes,
             tell,
+            time,
             pool,
         }
     }
@@ -354,6 +418,7 @@ mod tests {
                 .submit(device(name), task(start), job, move |outcome| {
                     let said = match outcome {
                         Outcome::Done(read) => match *read {
+                            Ok(read) if read.twelve.withheld.is_some() => "measured".to_owned(),
                             Ok(_) => "done".to_owned(),
                             Err(error) => error.to_string(),
                         },
@@ -414,6 +479,36 @@ mod tests {
     }
 
     #[test]
+    fn what_waited_for_too_long_is_read_without_twelve_leads_unless_they_are_due() {
+        let stand = stand();
+        stand.submit("busy", 0, Job::Live);
+        assert_eq!(stand.next(), 0);
+        stand.submit("a", 1, Job::Live);
+        stand.submit("b", 2, Job::Due);
+        stand.submit("c", 3, Job::Keep);
+        stand.time.fetch_add(900, Ordering::Relaxed);
+        stand.submit("d", 4, Job::Live);
+        let mut said = Vec::new();
+        for window in [3, 1, 2, 4] {
+            stand.leave.send(()).unwrap();
+            said.push(stand.outcome());
+            assert_eq!(stand.next(), window);
+        }
+        stand.leave.send(()).unwrap();
+        said.push(stand.outcome());
+        // The last has waited for a second, and no longer.
+        let said: Vec<(u64, &str)> = said.iter().map(|(at, said)| (*at, &**said)).collect();
+        let expected = [
+            (0, "done"),
+            (3, "done"),
+            (1, "measured"),
+            (2, "done"),
+            (4, "done"),
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
     fn a_panic_is_an_error_and_its_thread_lives() {
         let stand = stand();
         stand.submit("a", 13, Job::Live);
@@ -462,7 +557,12 @@ mod tests {
     fn many_threads_answer_every_job_once() {
         let limits = crate::statements::Limits::default();
         let reader = Arc::new(Reader::new(crate::Library::empty(), limits).unwrap());
-        let pool = Pool::new(4, reader, || Duration::ZERO).unwrap();
+        let config = Config {
+            threads: 4,
+            late: Duration::ZERO,
+            nice: 0,
+        };
+        let pool = Pool::new(&config, reader, || Duration::ZERO).unwrap();
         let (tell, outcomes) = channel();
         for job in 0..2000u64 {
             let tell = tell.clone();

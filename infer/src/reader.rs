@@ -7,23 +7,25 @@
 //!    strip of an alarm, on the window alone, so that the strip holds all that a finding rests on.
 //! 3. Every classifier that is to run on such a window ([`When`]), on the twelve leads.
 //!
+//! Where there is no time for all of that, [`Reader::read_measured`] leaves out the twelve leads and those who need them.
+//!
 //! **The same task gives the same reading**, whichever thread reads it. A classifier that fails takes nothing else with
 //! it: its error stands in the reading.
 
 use std::sync::Arc;
 
-use ecg::{Finding, TwelveLead, Window};
+use ecg::{Finding, TwelveLead, Window, Withheld};
 
 use crate::statements::{Limits, statements};
 use crate::{
-    Calibration, Classifier, Error, Library, Reconstructor, RhythmDecision, Stretch, When,
+    Calibration, Classifier, Error, Library, Reconstructor, RhythmDecision, Stretch, When, derive,
 };
 
 /// A window, and what is known with it.
 #[derive(Debug)]
 pub struct Task {
-    /// The measured leads.
-    pub window: Window,
+    /// The measured leads; shared, since whoever asks may want them again.
+    pub window: Arc<Window>,
     /// The patient's own correction of the model, where there is one.
     pub calibration: Option<Arc<Calibration>>,
     /// What is known of it, and of what came before; `None` where nothing is to be found in it.
@@ -35,12 +37,26 @@ pub struct Task {
 pub struct Reading {
     /// The twelve leads.
     pub twelve: TwelveLead,
-    /// What was found: statements, then what each classifier says, the most probable first.
+    /// What was found on measured leads: statements, then the rhythm.
     pub findings: Vec<Finding>,
+    /// What each classifier says of the twelve leads, the most probable first.
+    pub diagnoses: Vec<Finding>,
     /// What the rhythm model decided, where it did.
     pub rhythm: Option<RhythmDecision>,
     /// The models that failed. What they should have said is missing.
     pub failures: Vec<Error>,
+}
+
+impl Reading {
+    /// Everything that was found.
+    pub fn all(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().chain(&self.diagnoses)
+    }
+
+    /// Whether there was no time to complete the twelve leads and ask the classifiers.
+    pub fn is_partial(&self) -> bool {
+        self.twelve.withheld == Some(Withheld::Overloaded)
+    }
 }
 
 /// Reads windows with the models of a [`Library`] and the limits of statements.
@@ -90,15 +106,39 @@ impl Reader {
                 leads
             }
         };
-        let mut findings = Vec::new();
+        let (mut findings, mut diagnoses) = (Vec::new(), Vec::new());
         let mut rhythm = None;
         if let Some(stretch) = &task.stretch {
             rhythm = self.listen(stretch, &task.window, when, &mut findings, &mut failures);
-            self.classify(&twelve, when, &mut findings, &mut failures);
+            self.classify(&twelve, when, &mut diagnoses, &mut failures);
         }
         Ok(Reading {
             twelve,
             findings,
+            diagnoses,
+            rhythm,
+            failures,
+        })
+    }
+
+    /// What is said of a live window when there is no time for all of it: by rules and by the rhythm model, on measured leads.
+    /// The leads that are not measured, and do not follow from those that are, are withheld as [`Withheld::Overloaded`];
+    /// so no classifier says anything.
+    ///
+    /// # Errors
+    /// [`Error::Window`] for a window that is not well formed.
+    pub fn read_measured(&self, task: &Task) -> Result<Reading, Error> {
+        let mut twelve = derive(&task.window)?;
+        twelve.withheld = Some(Withheld::Overloaded);
+        let (mut findings, mut failures) = (Vec::new(), Vec::new());
+        let rhythm = task.stretch.as_ref().and_then(|stretch| {
+            let when = When::Window;
+            self.listen(stretch, &task.window, when, &mut findings, &mut failures)
+        });
+        Ok(Reading {
+            twelve,
+            findings,
+            diagnoses: Vec::new(),
             rhythm,
             failures,
         })

@@ -152,8 +152,8 @@ fn thousandths(x: f32) -> f32 {
 }
 
 /// Findings as a JSON array.
-pub fn to_json(findings: &[ecg::Finding]) -> String {
-    let forms: Vec<Finding<'_>> = findings.iter().map(Finding::from).collect();
+pub fn to_json<'a>(findings: impl IntoIterator<Item = &'a ecg::Finding>) -> String {
+    let forms: Vec<Finding<'_>> = findings.into_iter().map(Finding::from).collect();
     // Strings and numbers only: what could fail is a map whose keys are no strings.
     serde_json::to_string(&forms).unwrap_or_else(|_| "[]".to_owned())
 }

@@ -381,7 +381,7 @@ pub(super) struct Strip {
     pub(super) trust: Option<f32>,
     /// How unusual the measured leads are to the model: 0 to 1, the share of recordings that are less so.
     pub(super) novelty: Option<f32>,
-    /// Why nothing was reconstructed: `too_few_leads`, `unusable`, `unfamiliar` or `failed`.
+    /// Why nothing was reconstructed: `too_few_leads`, `unusable`, `unfamiliar`, `failed` or `overloaded`.
     pub(super) withheld: Option<&'static str>,
     pub(super) signals: Vec<StripSignal>,
     /// What was found in these signals; null where nothing looked for anything.
@@ -497,7 +497,7 @@ impl Strip {
                     ))
                 })
                 .collect(),
-            findings: Some(parsed(&to_json(&latest.findings))),
+            findings: Some(parsed(&to_json(&*latest.findings))),
         }
     }
 }

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip};
-use infer::{Job, Outcome, Pool, Reader, Task};
+use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip, Window};
+use infer::{Job, Outcome, Pool, Reader, Reading, Task};
 use ingest::mqtt::{Ack, Delivery};
 use ingest::{ClockEvent, Packet, Status, TopicKind};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::persist::{Commit, Committed};
 use crate::device::Receipt;
 use crate::findings::{Noted, Step, to_json};
-use crate::live::{DeviceStatus, LatestTwelve, LiveBus, LiveEvent};
+use crate::live::{DeviceStatus, LatestWindow, LiveBus, LiveEvent};
 use crate::metrics::Metrics;
 use crate::monitor::{AlarmStrip, Effects, Known, complete};
 use crate::wall;
@@ -68,8 +68,8 @@ impl Default for Config {
 pub enum Command {
     /// How is every device of this shard?
     Devices(oneshot::Sender<Vec<DeviceStatus>>),
-    /// The newest twelve leads of a device.
-    TwelveLead(DeviceId, oneshot::Sender<Option<LatestTwelve>>),
+    /// The newest window of a device that was read.
+    LatestWindow(DeviceId, oneshot::Sender<Option<LatestWindow>>),
     /// Acknowledge an alarm; answered when that is durable.
     Acknowledge {
         /// The device it stands on.
@@ -96,7 +96,7 @@ pub type Calibrations = Arc<HashMap<String, Arc<infer::Calibration>>>;
 struct Answer {
     device: DeviceId,
     boot: BootId,
-    start: SampleIndex,
+    window: Arc<Window>,
     /// The alarm whose strip this is; `None` for a live window.
     strip: Option<(AlarmId, Strip)>,
     sent: Instant,
@@ -350,16 +350,18 @@ impl Shard {
             window,
             stretch,
         } = known;
-        let start = window.start;
+        let (start, window) = (window.start, Arc::new(window));
         owned.device.sent_to_models(boot, start);
         let job = if strip.is_some() {
             Job::Keep
+        } else if owned.is_due(boot, window.end) {
+            Job::Due
         } else {
             Job::Live
         };
         let (answers, device, sent) = (self.answers.clone(), id.clone(), wall::instant());
         let task = Task {
-            window,
+            window: Arc::clone(&window),
             calibration: owned.calibration.clone(),
             stretch,
         };
@@ -369,7 +371,7 @@ impl Shard {
                 let answer = Answer {
                     device,
                     boot,
-                    start,
+                    window,
                     strip,
                     sent,
                     outcome,
@@ -385,12 +387,16 @@ impl Shard {
         let Answer {
             device: id,
             boot,
-            start,
+            window,
             strip,
             sent,
             outcome,
         } = answer;
-        let shed = matches!(outcome, Outcome::Shed);
+        let start = window.start;
+        let left_out = match &outcome {
+            Outcome::Done(read) => read.as_ref().as_ref().is_ok_and(Reading::is_partial),
+            Outcome::Shed => true,
+        };
         let read = match outcome {
             Outcome::Done(read) => Some(*read),
             Outcome::Shed => {
@@ -430,7 +436,7 @@ impl Shard {
             let kept = store::AlarmStrip {
                 alarm,
                 strip,
-                findings: reading.map(|reading| to_json(&reading.findings)),
+                findings: reading.map(|reading| to_json(reading.all())),
             };
             let batch = store::Batch {
                 strips: vec![kept],
@@ -447,8 +453,8 @@ impl Shard {
         let library = self.shared.reader.reconstructor().library();
         let form = library.rhythm().map(|model| model.form());
         let mut effects = Effects::default();
-        owned.hear_of_window(boot, start, shed, &mut effects);
-        let noted = reading.map(|reading| owned.note(boot, reading, form));
+        owned.hear_of_window(boot, start, left_out, &mut effects);
+        let noted = reading.map(|reading| owned.note(boot, window, &reading, form));
         let Noted {
             steps,
             baseline,
@@ -551,7 +557,7 @@ impl Shard {
                     .collect();
                 reply.send(all).ok();
             }
-            Command::TwelveLead(id, reply) => {
+            Command::LatestWindow(id, reply) => {
                 reply
                     .send(self.devices.get(&id).and_then(|owned| owned.latest.clone()))
                     .ok();

@@ -164,10 +164,11 @@ impl<'a> Watcher<'a> {
         } = known;
         let reader = &self.options.reader;
         let (mut findings, mut failures, mut rhythm) = (Vec::new(), Vec::new(), None);
+        let mut diagnoses = Vec::new();
         let end = window.end;
         if self.options.diagnose {
             let task = infer::Task {
-                window,
+                window: window.into(),
                 calibration: None,
                 stretch,
             };
@@ -175,6 +176,7 @@ impl<'a> Watcher<'a> {
                 Ok(reading) => {
                     (findings, failures, rhythm) =
                         (reading.findings, reading.failures, reading.rhythm);
+                    diagnoses = reading.diagnoses;
                 }
                 Err(error) => failures.push(error),
             }
@@ -194,7 +196,9 @@ impl<'a> Watcher<'a> {
         };
         let form = reader.reconstructor().library().rhythm();
         let form = form.map(|model| model.form());
-        let noted = self.course.window(&read, form.zip(rhythm.as_ref()), true);
+        let noted = self
+            .course
+            .window(&read, Some(&diagnoses), form.zip(rhythm.as_ref()), true);
         for report in noted.reports {
             self.monitor.report(report, &mut self.effects);
         }

@@ -23,6 +23,7 @@ const ORIGIN_MARKS = { measured: "", derived: "derived", reconstructed: "reconst
 const WITHHELD = {
   too_few_leads: "too few leads are measured",
   unusable: "the measured leads are unusable",
+  overloaded: "there was no time: more windows came than could be read",
   unfamiliar: "the measured leads look like nothing that the model knows",
   failed: "the model failed",
 };

@@ -107,7 +107,7 @@ impl Equipment {
         })
     }
 
-    /// A window that starts at `start` was read, or left out.
+    /// A window that starts at `start` was read, or left out, if only its twelve leads.
     pub(super) fn window(
         &mut self,
         start: SampleIndex,
@@ -134,12 +134,13 @@ impl Equipment {
         let out = self.windows.iter().filter(|(_, out)| *out).count();
         let condition = Condition::Overloaded;
         if out >= MANY && 2 * out >= n && changes(&mut self.overloaded, true) {
-            let evidence = format!("{out} of {n} windows left out in a minute");
+            let evidence =
+                format!("{out} of {n} windows of a minute left out or read without twelve leads");
             return Some(present(condition, start, evidence));
         }
         let calm = out == 0 && start.since(since) >= minute;
         (calm && changes(&mut self.overloaded, false))
-            .then(|| absent(condition, start, "no window left out in a minute"))
+            .then(|| absent(condition, start, "every window of a minute was read"))
     }
 }
 

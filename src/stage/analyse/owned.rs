@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ecg::{
     BootId, DeviceId, Measurement, QualityReason, Rate, SampleIndex, SampleRate, SignalKind, Utc,
+    Window,
 };
 use infer::baseline::Baseline;
 use infer::{Reading, RhythmForm};
@@ -15,7 +16,7 @@ use super::equipment::{Equipment, Heard};
 use crate::config::Config;
 use crate::device::{Device, Receipt};
 use crate::findings::{Course, Noted, Read};
-use crate::live::{DeviceStatus, Found, LatestTwelve, LiveBus, LiveEvent, to_thousandths};
+use crate::live::{DeviceStatus, Found, LatestWindow, LiveBus, LiveEvent, to_thousandths};
 use crate::monitor::{Effects, Live, Monitor};
 
 /// How long a rate is shown after the beat that completed it: as long as no asystole is due.
@@ -23,6 +24,9 @@ const RATE_SECONDS: f64 = 4.0;
 
 /// How long measurements are shown after the beat that they end with.
 const MEASUREMENT_SECONDS: f64 = 10.0;
+
+/// Under too much load, the twelve leads of a device are completed only so often.
+const TWELVE_EVERY_SECONDS: f64 = 60.0;
 
 /// Who wears a device, and the limits that go with it.
 #[derive(Debug, Clone)]
@@ -44,8 +48,10 @@ pub(super) struct Owned {
     pub(super) silent: bool,
     pub(super) rate: Option<Rate>,
     pub(super) quality: Vec<(SignalKind, f32, QualityReason)>,
-    pub(super) latest: Option<LatestTwelve>,
+    pub(super) latest: Option<LatestWindow>,
     pub(super) course: Course,
+    /// The end of the newest window that was read with its twelve leads.
+    whole: Option<(BootId, SampleIndex)>,
     equipment: Equipment,
     pub(super) measurement: Option<(Box<Measurement>, Utc)>,
     pub(super) patient: Option<String>,
@@ -91,6 +97,7 @@ impl Owned {
             rate: None,
             quality: Vec::new(),
             latest: None,
+            whole: None,
             equipment: Equipment::default(),
             course,
             measurement: None,
@@ -98,6 +105,17 @@ impl Owned {
             limits,
             calibration: wearer.and_then(|wearer| wearer.calibration.clone()),
         }
+    }
+
+    /// Whether the window that ends there is to be read with its twelve leads, however little time there is.
+    pub(super) fn is_due(&self, boot: BootId, end: SampleIndex) -> bool {
+        let Some((_, whole)) = self.whole.filter(|(known, _)| *known == boot) else {
+            return true;
+        };
+        let layout = self.device.view().layout();
+        layout.is_none_or(|layout| {
+            layout.base_rate().seconds(end.since(whole)) >= TWELVE_EVERY_SECONDS
+        })
     }
 
     /// Uses other limits from now on.
@@ -112,15 +130,10 @@ impl Owned {
     pub(super) fn note(
         &mut self,
         boot: BootId,
-        reading: Reading,
+        window: Arc<Window>,
+        reading: &Reading,
         form: Option<&RhythmForm>,
     ) -> Noted {
-        let Reading {
-            twelve,
-            findings,
-            rhythm,
-            ..
-        } = reading;
         let view = self.device.view();
         let (record, layout) = (view.record(), view.layout());
         let (Some(record), Some(layout), Some(anchor)) = (record, layout, view.anchor()) else {
@@ -134,16 +147,22 @@ impl Owned {
             record,
             rate: layout.base_rate(),
             anchor,
-            end: twelve.end,
-            findings: &findings,
+            end: reading.twelve.end,
+            findings: &reading.findings,
         };
+        let diagnoses = (!reading.is_partial()).then_some(&*reading.diagnoses);
+        if diagnoses.is_some() {
+            self.whole = Some((boot, read.end));
+        }
+        let rhythm = form.zip(reading.rhythm.as_ref());
         let noted = self
             .course
-            .window(&read, form.zip(rhythm.as_ref()), self.patient().is_some());
-        self.latest = Some(LatestTwelve {
-            start: anchor.utc(twelve.start),
-            leads: Arc::new(twelve),
-            findings: findings.into(),
+            .window(&read, diagnoses, rhythm, self.patient().is_some());
+        self.latest = Some(LatestWindow {
+            start: anchor.utc(window.start),
+            window,
+            calibration: self.calibration.clone(),
+            findings: reading.all().cloned().collect(),
         });
         noted
     }
