@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize};
 pub use clock::{Clock, ClockEvent};
 pub use encoder::{Calibration, Encoder};
 pub use error::Error;
-pub use packet::{Limits, Packet, PacketSignal};
+pub use packet::{Body, Header, Limits, Packet, PacketSignal};
 pub use resequence::{Ordered, Outcome, Resequencer};
 pub use topic::{Status, Topic, TopicKind, alarm_topic};
 

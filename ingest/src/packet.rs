@@ -99,6 +99,42 @@ pub struct PacketSignal {
     pub samples: Vec<i32>,
 }
 
+/// What tells one packet of the same samples from another: who sends it, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// As in [`Packet`].
+    pub boot: BootId,
+    /// As in [`Packet`].
+    pub sequence: u64,
+    /// As in [`Packet`].
+    pub first_sample: SampleIndex,
+    /// As in [`Packet`].
+    pub device_time: Utc,
+    /// As in [`Packet`].
+    pub battery_percent: Option<u8>,
+}
+
+/// The samples of a packet, encoded once to be sent by many devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body(Box<[u8]>);
+
+impl Body {
+    /// The samples of `packet`.
+    pub fn new(packet: &Packet) -> Self {
+        Self(wire::encode_body(packet).into())
+    }
+
+    /// The packet of these samples with this header, in protobuf.
+    pub fn encode(&self, header: &Header) -> Vec<u8> {
+        wire::encode_around(&self.0, header)
+    }
+
+    /// How many bytes they take.
+    pub fn n_bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Packet {
     /// Reads a packet in either encoding.
     ///

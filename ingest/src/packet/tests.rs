@@ -257,3 +257,34 @@ fn each_mistake_has_its_reason() {
     let slow = one.replace("II", "PPG").replace(":250", ":25");
     check(one, &[one, &slow].join(","), "misaligned", "PPG");
 }
+
+#[test]
+fn a_body_with_another_header_is_the_packet_of_another_device() {
+    let packet = example();
+    let header = Header {
+        boot: BootId(7),
+        sequence: 0,
+        first_sample: SampleIndex(0),
+        device_time: Utc(-5),
+        battery_percent: None,
+    };
+    let expected = Packet {
+        boot: header.boot,
+        sequence: header.sequence,
+        first_sample: header.first_sample,
+        device_time: header.device_time,
+        battery_percent: None,
+        ..packet.clone()
+    };
+    let body = Body::new(&packet);
+    assert_eq!(parse(&body.encode(&header)).unwrap(), expected);
+    let own = Header {
+        boot: packet.boot,
+        sequence: packet.sequence,
+        first_sample: packet.first_sample,
+        device_time: packet.device_time,
+        battery_percent: packet.battery_percent,
+    };
+    assert_eq!(parse(&body.encode(&own)).unwrap(), packet);
+    assert_eq!(body.encode(&own).len(), packet.encode().len());
+}

@@ -6,7 +6,9 @@
 use ecg::{BootId, Layout, SampleIndex, SampleRate, SignalSpec, Utc};
 use prost::Message;
 
-use super::{Limits, Packet, PacketSignal, VERSION, battery_error, check_n_signals, check_version};
+use super::{
+    Header, Limits, Packet, PacketSignal, VERSION, battery_error, check_n_signals, check_version,
+};
 use crate::Error;
 
 #[expect(
@@ -65,6 +67,39 @@ pub(super) fn parse(payload: &[u8], limits: &Limits) -> Result<Packet, Error> {
 }
 
 pub(super) fn encode(packet: &Packet) -> Vec<u8> {
+    schema::Packet {
+        boot: packet.boot.0,
+        sequence: packet.sequence,
+        first_sample: packet.first_sample.0,
+        device_time_us: packet.device_time.0,
+        battery_percent: packet.battery_percent.map(u32::from),
+        ..constant(packet)
+    }
+    .encode_to_vec()
+}
+
+/// What of a packet does not say by whom and when it is sent.
+pub(super) fn encode_body(packet: &Packet) -> Vec<u8> {
+    constant(packet).encode_to_vec()
+}
+
+/// A header, then a body: protobuf takes the fields of a message in any order.
+pub(super) fn encode_around(body: &[u8], header: &Header) -> Vec<u8> {
+    let header = schema::Packet {
+        boot: header.boot.0,
+        sequence: header.sequence,
+        first_sample: header.first_sample.0,
+        device_time_us: header.device_time.0,
+        battery_percent: header.battery_percent.map(u32::from),
+        ..schema::Packet::default()
+    };
+    let mut payload = Vec::with_capacity(header.encoded_len() + body.len());
+    header.encode_raw(&mut payload);
+    payload.extend_from_slice(body);
+    payload
+}
+
+fn constant(packet: &Packet) -> schema::Packet {
     let signals: Vec<_> = packet
         .layout
         .iter()
@@ -80,15 +115,10 @@ pub(super) fn encode(packet: &Packet) -> Vec<u8> {
         .collect();
     schema::Packet {
         version: VERSION,
-        boot: packet.boot.0,
-        sequence: packet.sequence,
-        first_sample: packet.first_sample.0,
-        device_time_us: packet.device_time.0,
-        battery_percent: packet.battery_percent.map(u32::from),
         n_signals: u32::try_from(signals.len()).unwrap_or(u32::MAX),
         signals,
+        ..schema::Packet::default()
     }
-    .encode_to_vec()
 }
 
 /// The first sample, then the difference of each from the one before.
