@@ -1,5 +1,7 @@
 //! Alarms as people ask for them: as they stand, newest first, and step by step.
 
+use std::collections::BTreeSet;
+
 use ecg::{
     AlarmEvent, AlarmId, AlarmKind, AlarmState, BootId, Condition, DeviceId, Priority, RecordId,
     SampleIndex, Utc,
@@ -142,6 +144,56 @@ impl Store {
             .collect::<Result<_, _>>()?;
         Ok(Some((row.read()?, events)))
     }
+
+    /// The steps of every alarm of a device, alarm by alarm, each in the order in which it went through them.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn alarm_events(&self, device: &DeviceId) -> Result<Vec<AlarmEvent>, Error> {
+        // By the alarms, which have an index for it.
+        let rows: Vec<EventColumns> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM alarms a JOIN alarm_events e ON e.alarm = a.alarm WHERE a.device = $1
+              ORDER BY a.raised_utc, a.alarm, CASE e.state WHEN 'active' THEN 0
+                WHEN 'acknowledged' THEN 1 WHEN 'latched' THEN 2 ELSE 3 END"
+        ))
+        .bind(device.as_str())
+        .fetch_all(pool)
+        .await)?;
+        rows.into_iter().map(EventColumns::read).collect()
+    }
+
+    /// Which of these alarms, or [ends](AlarmId::at_end) of alarms, have a [strip](Store::strip).
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn strips_among(&self, alarms: &[AlarmId]) -> Result<BTreeSet<AlarmId>, Error> {
+        let mut found = BTreeSet::new();
+        for some in alarms.chunks(STRIPS_AT_ONCE) {
+            let rows: Vec<(Uuid,)> =
+                read!(self, pool => strips_among(some).build_query_as().fetch_all(pool).await)?;
+            found.extend(rows.into_iter().map(|(alarm,)| AlarmId(alarm)));
+        }
+        Ok(found)
+    }
+}
+
+/// How many strips one question is about: far fewer than the parameters of a statement.
+const STRIPS_AT_ONCE: usize = 500;
+
+fn strips_among<DB>(alarms: &[AlarmId]) -> QueryBuilder<DB>
+where
+    DB: Database,
+    Uuid: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    let mut query = QueryBuilder::new("SELECT alarm FROM strips WHERE alarm IN (");
+    let mut list = query.separated(", ");
+    for alarm in alarms {
+        list.push_bind(alarm.0);
+    }
+    query.push(")");
+    query
 }
 
 /// The columns of [`AlarmColumns`], of table `alarms a`.

@@ -4,7 +4,7 @@ use ecg::{AlarmState, Priority, Utc};
 use store::{AlarmFilter, Batch, Error};
 
 use crate::database::Database;
-use crate::fixtures::{device, event, patient, record, update};
+use crate::fixtures::{device, event, kept, patient, record, update};
 
 pub(crate) async fn an_alarm_only_moves_forward(db: &Database) {
     use AlarmState::{Acknowledged, Active, Cleared, Latched};
@@ -159,6 +159,43 @@ pub(crate) async fn an_alarm_keeps_its_patient(db: &Database) {
 
 /// Sets something in a filter.
 type Set = fn(&mut AlarmFilter);
+
+pub(crate) async fn the_steps_and_strips_of_a_device(db: &Database) {
+    use AlarmState::{Active, Cleared, Latched};
+    let store = &db.store;
+    let (one, again, other) = (record("a", 1), record("a", 2), record("b", 1));
+    let first = [Active, Latched, Cleared].map(|state| event(&one, 40, state));
+    let second = event(&again, 40, Active);
+    let mut batch = Batch::default();
+    batch.events.extend(first.iter().rev().cloned());
+    batch
+        .events
+        .extend([second.clone(), event(&other, 40, Active)]);
+    let ended = first[0].alarm.at_end();
+    batch.strips.extend([kept(second.alarm, 9), kept(ended, 9)]);
+    store.commit(&batch).await.unwrap();
+
+    let stored = store.alarm_events(&device("a")).await.unwrap();
+    assert_eq!(stored.len(), 4);
+    let of = |alarm| {
+        let of = stored.iter().filter(|event| event.alarm == alarm);
+        of.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of(first[0].alarm), first);
+    assert_eq!(of(second.alarm), [second.clone()]);
+    assert_eq!(store.alarm_events(&device("z")).await.unwrap(), []);
+
+    // Far more than one statement takes.
+    let mut asked = vec![first[0].alarm; 1200];
+    asked.extend([ended, second.alarm]);
+    let found = store.strips_among(&asked).await.unwrap();
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), {
+        let mut both = vec![ended, second.alarm];
+        both.sort();
+        both
+    });
+    assert!(store.strips_among(&[]).await.unwrap().is_empty());
+}
 
 pub(crate) async fn filters_and_pages(db: &Database) {
     let store = &db.store;

@@ -49,6 +49,7 @@ on_both! {
     alarms::an_alarm_only_moves_forward
     alarms::an_alarm_keeps_its_patient
     devices::resume_tells_where_each_device_was_left
+    alarms::the_steps_and_strips_of_a_device
     alarms::filters_and_pages
     alarms::text_of_any_length_and_script
     devices::limits_are_kept_with_every_change
