@@ -4,6 +4,7 @@ mod annotate;
 mod calibrate;
 mod demo;
 mod evaluate;
+mod load;
 mod replay;
 mod service;
 mod windows;
@@ -19,6 +20,7 @@ use color_eyre::eyre::WrapErr;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::evaluate::qrs::Channel;
+use crate::load::Mix;
 
 /// Exit codes, so that a supervisor can tell what to do.
 pub mod exit {
@@ -44,6 +46,13 @@ enum Command {
     Run(ConfigArgs),
     /// Play a WFDB or EDF+ record as a wearable would
     Replay(ReplayArgs),
+    /// Play many simulated wearables, and prove that nothing acknowledged is without effect
+    ///
+    /// Each wearable has a connection of its own. What they send, losses, duplicates, reordering and reboots included,
+    /// follows from the seed, so what must be in the database is known to the row. At the end it is read and compared:
+    /// every obligation unmet and every effect without cause is listed, and the exit status is 0 only if there is none.
+    /// Use a database and names of devices that nothing else writes to, and the settings of the service (--config).
+    Load(Box<LoadArgs>),
     /// Analyse a record offline, exactly as the service would
     ///
     /// It writes, each named as the record:
@@ -137,6 +146,79 @@ struct ReplayArgs {
     /// Seed of the above
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(Debug, Args)]
+struct LoadArgs {
+    /// Where to publish
+    #[arg(long, default_value = "mqtt://127.0.0.1:1883", value_name = "URL")]
+    broker: String,
+    /// How many wearables
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    devices: usize,
+    /// Seconds of signal of each
+    #[arg(long, default_value_t = 60, value_name = "S")]
+    seconds: u32,
+    /// Times real time
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    speed: f64,
+    /// All that is random follows from it
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Names of devices begin so
+    #[arg(long, default_value = "load", value_name = "NAME")]
+    prefix: String,
+    /// How many different signals there are; 0 for as many as devices, 64 at most
+    #[arg(long, default_value_t = 0, value_name = "P")]
+    scripts: usize,
+    /// What signals show, NAME or NAME:SHARE, comma-separated: normal, af, ectopy, vt, vf, asystole, pause, brady, tachy,
+    /// leads-off, noisy
+    #[arg(long, default_value_t = Mix::default())]
+    mix: Mix,
+    /// The leads that are measured
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "II,V1,V5",
+        value_name = "LEADS"
+    )]
+    leads: Vec<ecg::Lead>,
+    /// Share of packets never to send
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    lose: f64,
+    /// Share of packets to send twice
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    duplicate: f64,
+    /// Shuffle packets within so many neighbours
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    shuffle: u32,
+    /// Let each packet wait for up to so many seconds of signal
+    #[arg(long, default_value_t = 0.0, value_name = "S")]
+    jitter: f64,
+    /// How often a device starts anew, per hour of signal
+    #[arg(long, default_value_t = 0.0, value_name = "N")]
+    reboots: f64,
+    /// How far clocks of devices run off, parts per million
+    #[arg(long, default_value_t = 0.0, value_name = "PPM")]
+    drift: f64,
+    /// The database of the service; that of its settings without it
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The service, such as `http://127.0.0.1:8080`: it is asked whether it is done
+    #[arg(long, value_name = "URL")]
+    api: Option<String>,
+    /// How long the service may take to be done with everything after the last packet, seconds; it closes a record after
+    /// pipeline.silence
+    #[arg(long, default_value_t = 90.0, value_name = "S")]
+    settle: f64,
+    /// Only play
+    #[arg(long)]
+    no_oracle: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(Debug, Args)]
@@ -451,6 +533,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => service::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::Annotate(args) => annotate::run(&args),
         Command::Evaluate(EvaluateCommand::Qrs(args)) => evaluate::qrs(&args),
         Command::Evaluate(EvaluateCommand::Beats(args)) => evaluate::beats(&args),

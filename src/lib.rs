@@ -15,6 +15,7 @@ pub mod holter;
 pub mod http;
 pub mod limits;
 pub mod live;
+pub mod load;
 pub mod metrics;
 pub mod monitor;
 pub mod pipeline;
