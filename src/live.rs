@@ -2,13 +2,16 @@
 //!
 //! A subscriber that cannot keep up misses events and is told how many; nothing waits for it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ecg::{
-    Change, DeviceId, Measurement, QualityReason, RateSource, SampleRate, SignalKind, TwelveLead,
-    Utc, Window,
+    BootId, Change, DeviceId, Measurement, QualityReason, RateSource, SampleIndex, SampleRate,
+    SignalKind, TwelveLead, Utc, Window,
 };
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
 /// Live events that a subscriber may lag behind before it misses some.
 const BACKLOG: usize = 4096;
@@ -34,10 +37,28 @@ pub enum LiveEvent {
         /// When.
         at: Utc,
     },
+    /// The models are done with a window.
+    Reading {
+        /// Whose.
+        device: DeviceId,
+        /// Of which record.
+        boot: BootId,
+        /// Its first sample.
+        start: SampleIndex,
+        /// The first sample after it.
+        end: SampleIndex,
+        /// What came of it.
+        outcome: ReadingOutcome,
+    },
     /// How a device is.
     Status(DeviceStatus),
     /// A step of an alarm, durable already.
-    Alarm(uuid::Uuid),
+    Alarm {
+        /// Whose it is.
+        device: DeviceId,
+        /// Which.
+        alarm: ecg::AlarmId,
+    },
     /// Nobody acknowledged an alarm in time.
     Escalated {
         /// Whose it is.
@@ -61,17 +82,29 @@ pub enum LiveEvent {
 }
 
 impl LiveEvent {
-    /// The device it speaks of; `None` for an alarm, which is looked up.
-    pub fn device(&self) -> Option<&DeviceId> {
+    /// The device it speaks of.
+    pub fn device(&self) -> &DeviceId {
         match self {
             LiveEvent::Trace { device, .. }
             | LiveEvent::Beat { device, .. }
+            | LiveEvent::Reading { device, .. }
+            | LiveEvent::Alarm { device, .. }
             | LiveEvent::Escalated { device, .. }
-            | LiveEvent::Pause { device, .. } => Some(device),
-            LiveEvent::Status(status) => Some(&status.device),
-            LiveEvent::Alarm(_) => None,
+            | LiveEvent::Pause { device, .. } => device,
+            LiveEvent::Status(status) => &status.device,
         }
     }
+}
+
+/// What came of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadingOutcome {
+    /// It was read, with so many findings.
+    Read(usize),
+    /// It was left out: a newer one came before the models had time for it.
+    LeftOut,
+    /// The models refused it.
+    Failed,
 }
 
 /// How a device is right now.
@@ -162,29 +195,119 @@ pub struct LatestTwelve {
 
 /// The way from the stages to the subscribers.
 #[derive(Debug, Clone)]
-pub struct LiveBus(broadcast::Sender<Arc<LiveEvent>>);
+pub struct LiveBus {
+    events: broadcast::Sender<Arc<LiveEvent>>,
+    wanted: Arc<Wanted>,
+}
+
+/// What subscribers want to hear of.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// How many want to hear of every device.
+    everything: AtomicUsize,
+    /// How many want to hear of each of some devices.
+    devices: RwLock<HashMap<DeviceId, usize>>,
+    /// How many devices are in there, for a look without the lock.
+    n_devices: AtomicUsize,
+}
 
 impl Default for LiveBus {
     fn default() -> Self {
-        Self(broadcast::channel(BACKLOG).0)
+        Self {
+            events: broadcast::channel(BACKLOG).0,
+            wanted: Arc::default(),
+        }
     }
 }
 
 impl LiveBus {
-    /// Whether anybody listens; if not, events need not be made.
-    pub fn is_watched(&self) -> bool {
-        self.0.receiver_count() > 0
+    /// Whether anybody wants to hear of a device; if not, events need not be made. Nobody else's events go past a
+    /// subscriber of a few devices, of which there may be one among thousands.
+    pub fn is_watched(&self, device: &DeviceId) -> bool {
+        let Wanted {
+            everything,
+            devices,
+            n_devices,
+        } = &*self.wanted;
+        everything.load(Ordering::Relaxed) > 0
+            || (n_devices.load(Ordering::Relaxed) > 0
+                && devices
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .contains_key(device))
     }
 
     /// Publishes to whoever listens.
     pub fn publish(&self, event: LiveEvent) {
         // An error says that nobody listens, which is fine.
-        self.0.send(Arc::new(event)).ok();
+        self.events.send(Arc::new(event)).ok();
     }
 
-    /// Listens from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
-        self.0.subscribe()
+    /// Listens from now on, to what is said of these devices, or of all of them. Alarms and what else is rare is heard of
+    /// every device.
+    pub fn subscribe(&self, only: Option<&[DeviceId]>) -> Subscription {
+        let wanted = Arc::clone(&self.wanted);
+        match only {
+            None => {
+                wanted.everything.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(only) => wanted.change(|devices| {
+                for device in only {
+                    *devices.entry(device.clone()).or_default() += 1;
+                }
+            }),
+        }
+        Subscription {
+            events: self.events.subscribe(),
+            wanted,
+            only: only.map(<[DeviceId]>::to_vec),
+        }
+    }
+}
+
+impl Wanted {
+    fn change(&self, change: impl FnOnce(&mut HashMap<DeviceId, usize>)) {
+        let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut devices);
+        self.n_devices.store(devices.len(), Ordering::Relaxed);
+    }
+}
+
+/// Somebody who listens, until it is dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    events: broadcast::Receiver<Arc<LiveEvent>>,
+    wanted: Arc<Wanted>,
+    only: Option<Vec<DeviceId>>,
+}
+
+impl Subscription {
+    /// The next event.
+    ///
+    /// # Errors
+    /// How many were missed, or that there will be none.
+    pub async fn recv(&mut self) -> Result<Arc<LiveEvent>, RecvError> {
+        self.events.recv().await
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        match &self.only {
+            None => {
+                self.wanted.everything.fetch_sub(1, Ordering::Relaxed);
+            }
+            Some(only) => self.wanted.change(|devices| {
+                for device in only {
+                    if let Some(n) = devices.get_mut(device) {
+                        *n -= 1;
+                        if *n == 0 {
+                            devices.remove(device);
+                        }
+                    }
+                }
+            }),
+        }
     }
 }
 
@@ -198,4 +321,33 @@ pub fn to_thousandths(samples: &[f32]) -> Vec<i32> {
         .iter()
         .map(|x| (x * 1000.0).round() as i32)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_somebody_wants_to_hear_of_is_watched() {
+        let bus = LiveBus::default();
+        let [a, b] = ["a", "b"].map(|name| name.parse::<DeviceId>().unwrap());
+        let watched = || [&a, &b].map(|device| bus.is_watched(device));
+        assert_eq!(watched(), [false, false]);
+        let mut some = bus.subscribe(Some(&[a.clone(), a.clone()]));
+        assert_eq!(watched(), [true, false]);
+        let everything = bus.subscribe(None);
+        assert_eq!(watched(), [true, true]);
+        drop(everything);
+        let again = bus.subscribe(Some(std::slice::from_ref(&a)));
+        bus.publish(LiveEvent::Beat {
+            device: a.clone(),
+            at: Utc(7),
+        });
+        let heard = some.recv().await.unwrap();
+        assert!(matches!(*heard, LiveEvent::Beat { at: Utc(7), .. }));
+        drop(some);
+        assert_eq!(watched(), [true, false]);
+        drop(again);
+        assert_eq!(watched(), [false, false]);
+    }
 }

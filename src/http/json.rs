@@ -1,8 +1,10 @@
 //! The API's bodies. Domain types carry no serde; this is their boundary.
 
+use std::ops::Range;
+
 use ecg::{
-    AlarmId, AlarmState, Condition, DeviceId, LeadOrigin, SampleRate, SignalKind, Trend as Minute,
-    Utc,
+    AlarmId, AlarmState, BootId, Condition, DeviceId, LeadOrigin, SampleIndex, SampleRate,
+    SignalKind, Trend as Minute, Utc,
 };
 use serde::{Deserialize, Serialize};
 use store::{AlarmRow, FindingRow};
@@ -11,7 +13,7 @@ use utoipa::ToSchema;
 use super::patients::json::LimitsInForce;
 use crate::delivery::Outgoing;
 use crate::findings::to_json;
-use crate::live::{DeviceStatus, Found, LatestTwelve, to_thousandths};
+use crate::live::{DeviceStatus, Found, LatestTwelve, ReadingOutcome, to_thousandths};
 use crate::wall::{rfc3339, utc};
 
 /// What went wrong.
@@ -777,6 +779,43 @@ impl<'a> Paused<'a> {
             device: device.as_str(),
             until: until.map(rfc3339),
             by,
+        }
+    }
+}
+
+/// The models are done with a window.
+#[derive(Serialize)]
+pub(super) struct Reading<'a> {
+    device: &'a str,
+    /// The boot id of the record, in hexadecimal.
+    record: String,
+    start_sample: u64,
+    end_sample: u64,
+    /// `read`, `left_out` or `failed`.
+    outcome: &'static str,
+    /// How much was found in it; null where it was not read.
+    n_findings: Option<usize>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(
+        device: &'a DeviceId,
+        boot: BootId,
+        window: Range<SampleIndex>,
+        outcome: ReadingOutcome,
+    ) -> Self {
+        let (outcome, n_findings) = match outcome {
+            ReadingOutcome::Read(n) => ("read", Some(n)),
+            ReadingOutcome::LeftOut => ("left_out", None),
+            ReadingOutcome::Failed => ("failed", None),
+        };
+        Self {
+            device: device.as_str(),
+            record: boot.to_string(),
+            start_sample: window.start.0,
+            end_sample: window.end.0,
+            outcome,
+            n_findings,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use ecg::{AlarmId, DeviceId};
+use ecg::DeviceId;
 use futures::Stream;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
@@ -39,7 +39,7 @@ impl Drop for Subscriber {
     }
 }
 
-/// Streams traces, beats, statuses and alarms until the client goes or the service stops.
+/// Streams traces, beats, readings of windows, statuses and alarms until the client goes or the service stops.
 pub(super) async fn stream(
     State(service): State<Arc<Service>>,
     Query(watch): Query<Watch>,
@@ -55,7 +55,7 @@ pub(super) async fn stream(
         .transpose()
         .map_err(|error| Error::Invalid(error.to_string()))?;
     service.running()?;
-    let events = service.live.subscribe();
+    let events = service.live.subscribe(only.as_deref());
     let state = (events, Subscriber::new(service), only);
     let stream = futures::stream::unfold(state, async |(mut events, subscriber, only)| {
         loop {
@@ -86,7 +86,7 @@ pub(super) async fn stream(
 /// The event as it goes out; `None` if it is not watched.
 async fn render(service: &Service, event: &LiveEvent, only: Option<&[DeviceId]>) -> Option<Event> {
     let watched = |device: &DeviceId| only.is_none_or(|only| only.contains(device));
-    if event.device().is_some_and(|device| !watched(device)) {
+    if !watched(event.device()) {
         return None;
     }
     let named = |name: &str| Event::default().event(name);
@@ -98,21 +98,20 @@ async fn render(service: &Service, event: &LiveEvent, only: Option<&[DeviceId]>)
             signals,
         } => named("trace").json_data(json::Trace::new(device, *start, *rate, signals)),
         LiveEvent::Beat { device, at } => named("beat").json_data(json::Beat::new(device, *at)),
+        LiveEvent::Reading {
+            device,
+            boot,
+            start,
+            end,
+            outcome,
+        } => named("reading").json_data(json::Reading::new(device, *boot, *start..*end, *outcome)),
         LiveEvent::Status(status) => {
             named("status").json_data(json::Device::from(status).paused(&service.outgoing))
         }
-        LiveEvent::Alarm(id) => {
+        LiveEvent::Alarm { alarm, .. } => {
             // Looked up, so that what is shown is what is stored.
-            let (alarm, _) = service
-                .running()
-                .ok()?
-                .store
-                .alarm(AlarmId(*id))
-                .await
-                .ok()??;
-            if !watched(&alarm.record.device) {
-                return None;
-            }
+            let store = &service.running().ok()?.store;
+            let (alarm, _) = store.alarm(*alarm).await.ok()??;
             named("alarm").json_data(json::Alarm::new(&alarm).paused(&service.outgoing))
         }
         LiveEvent::Escalated {

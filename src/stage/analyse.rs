@@ -7,6 +7,7 @@ mod equipment;
 mod owned;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::persist::{Commit, Committed};
 use crate::device::Receipt;
 use crate::findings::{Noted, Step, to_json};
-use crate::live::{DeviceStatus, LatestWindow, LiveBus, LiveEvent};
+use crate::live::{DeviceStatus, LatestWindow, LiveBus, LiveEvent, ReadingOutcome};
 use crate::metrics::Metrics;
 use crate::monitor::{AlarmStrip, Effects, Known, complete};
 use crate::wall;
@@ -392,7 +393,7 @@ impl Shard {
             sent,
             outcome,
         } = answer;
-        let start = window.start;
+        let (start, end) = (window.start, window.end);
         let left_out = match &outcome {
             Outcome::Done(read) => read.as_ref().as_ref().is_ok_and(Reading::is_partial),
             Outcome::Shed => true,
@@ -447,6 +448,7 @@ impl Shard {
                 .await;
             return;
         }
+        self.tell(&id, boot, start..end, reading.as_ref(), left_out);
         let Some(owned) = self.devices.get_mut(&id) else {
             return;
         };
@@ -480,6 +482,32 @@ impl Shard {
         }
         self.commit(&id, batch, sent, Some((boot, start)), None)
             .await;
+    }
+
+    /// Tells whoever watches that the models are done with a window.
+    fn tell(
+        &self,
+        device: &DeviceId,
+        boot: BootId,
+        window: Range<SampleIndex>,
+        reading: Option<&Reading>,
+        left_out: bool,
+    ) {
+        let live = &self.shared.live;
+        let outcome = match reading {
+            Some(reading) => ReadingOutcome::Read(reading.all().count()),
+            None if left_out => ReadingOutcome::LeftOut,
+            None => ReadingOutcome::Failed,
+        };
+        if live.is_watched(device) {
+            live.publish(LiveEvent::Reading {
+                device: device.clone(),
+                boot,
+                start: window.start,
+                end: window.end,
+                outcome,
+            });
+        }
     }
 
     fn committed(&mut self, committed: Committed) {

@@ -112,7 +112,10 @@ impl Escalate {
                 .escalations
                 .with_label_values(&[priority])
                 .inc();
-            self.live.publish(LiveEvent::Alarm(message.alarm.0));
+            self.live.publish(LiveEvent::Alarm {
+                device: device.clone(),
+                alarm: message.alarm,
+            });
             self.live.publish(LiveEvent::Escalated {
                 device: device.clone(),
                 alarm: message.alarm,

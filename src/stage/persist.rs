@@ -243,11 +243,17 @@ impl Persist {
                     AlarmState::Cleared => standing.dec(),
                     AlarmState::Acknowledged | AlarmState::Latched => {}
                 }
-                self.live.publish(LiveEvent::Alarm(event.alarm.0));
+                self.live.publish(LiveEvent::Alarm {
+                    device: event.record.device.clone(),
+                    alarm: event.alarm,
+                });
             }
             // A strip that comes after its alarm is news of the alarm.
             for store::AlarmStrip { alarm, .. } in &commit.batch.strips {
-                self.live.publish(LiveEvent::Alarm(alarm.0));
+                self.live.publish(LiveEvent::Alarm {
+                    device: commit.device.clone(),
+                    alarm: *alarm,
+                });
             }
             if let Some(waiting) = commit.waiting {
                 // Whoever waited may have gone.

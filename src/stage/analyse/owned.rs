@@ -225,7 +225,7 @@ impl Owned {
 
     /// Keeps what is shown of a device up to date, and tells whoever watches.
     pub(super) fn show(&mut self, id: &DeviceId, live: &mut Vec<Live>, bus: &LiveBus) {
-        let watched = bus.is_watched();
+        let watched = bus.is_watched(id);
         let mut changed = false;
         for item in live.drain(..) {
             match item {
