@@ -47,7 +47,7 @@ pub use encoder::{Calibration, Encoder};
 pub use error::Error;
 pub use packet::{Body, Header, Limits, Packet, PacketSignal};
 pub use resequence::{Ordered, Outcome, Resequencer};
-pub use topic::{Status, Topic, TopicKind, alarm_topic};
+pub use topic::{Status, Topic, TopicKind, alarm_topic, device_of_alarm_topic, every_alarm_topic};
 
 /// Settings of everything between the broker and the blocks.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -25,6 +25,7 @@ mod ack;
 mod backoff;
 mod config;
 mod link;
+mod listener;
 mod monitor;
 mod publisher;
 mod retainer;
@@ -49,6 +50,7 @@ use link::{Broken, Dial, Event, Requests};
 
 pub use ack::Ack;
 pub use config::{Config, Protocol, Tls};
+pub use listener::{Heard, Listener};
 pub use monitor::{Counts, Loss, Monitor, State};
 pub use publisher::{Progress, Publisher, PublisherConfig};
 pub use retainer::Retainer;

@@ -79,6 +79,20 @@ pub fn alarm_topic(device: &DeviceId) -> String {
     format!("{ROOT}{device}/alarm")
 }
 
+/// The filter for the topics of [`alarm_topic`].
+pub fn every_alarm_topic() -> String {
+    format!("{ROOT}+/alarm")
+}
+
+/// The device that a topic of [`alarm_topic`] is of.
+pub fn device_of_alarm_topic(topic: &str) -> Option<DeviceId> {
+    topic
+        .strip_prefix(ROOT)?
+        .strip_suffix("/alarm")?
+        .parse()
+        .ok()
+}
+
 /// Whether a device is connected, as it says itself or as its last will says for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the type's comment says it")]
@@ -156,6 +170,8 @@ mod tests {
     fn alarms_have_a_topic_of_their_own() {
         let topic = alarm_topic(&"w-1".parse().unwrap());
         assert_eq!(topic, "einthoven/v1/w-1/alarm");
+        assert_eq!(device_of_alarm_topic(&topic), Some("w-1".parse().unwrap()));
+        assert_eq!(device_of_alarm_topic("einthoven/v1/w-1/status"), None);
     }
 
     #[test]
