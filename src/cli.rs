@@ -204,9 +204,13 @@ struct LoadArgs {
     /// The database of the service; that of its settings without it
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The service, such as `http://127.0.0.1:8080`: it is asked whether it is done
+    /// The service, such as `http://127.0.0.1:8080`: it is asked whether it is done, its live stream is listened to for
+    /// latencies, and what it lists is held against what is stored
     #[arg(long, value_name = "URL")]
     api: Option<String>,
+    /// How many devices are watched for latencies and windows, where the service can be asked
+    #[arg(long, default_value_t = 10, value_name = "M")]
+    watch: usize,
     /// How long the service may take to be done with everything after the last packet, seconds; it closes a record after
     /// pipeline.silence
     #[arg(long, default_value_t = 90.0, value_name = "S")]

@@ -20,19 +20,24 @@
 //! At-least-once is no reason for an accusation: a packet that the broker got twice, a service or a broker that was
 //! restarted change nothing in what must be found.
 
+pub mod ear;
 pub mod expect;
+pub mod latency;
 pub mod link;
 pub mod plan;
 pub mod publish;
 pub mod report;
 pub mod script;
 pub mod settle;
+pub mod truth;
 pub mod verify;
 
+pub use ear::Ear;
+pub use latency::{Latency, measure};
 pub use plan::{Bad, Mix, Plan};
 pub use publish::{DeviceLog, Load, Progress, Run};
 pub use settle::{Api, settle};
-pub use verify::{Accusation, Fault, Verdict, verify};
+pub use verify::{Accusation, Fault, Verdict, Witness, verify};
 
 /// What cannot be played.
 #[derive(Debug, thiserror::Error)]

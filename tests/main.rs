@@ -8,7 +8,8 @@
 //! * [`holter`]: ectopic beats and heart rate variability in what `annotate` writes;
 //! * [`findings`]: what is found in the signals, again from the strip alone;
 //! * [`patients`]: limits, proposals and days of patients;
-//! * [`hostile`]: files and packets that a fuzzer found worth keeping.
+//! * [`hostile`]: files and packets that a fuzzer found worth keeping;
+//! * [`load`]: the oracle of `einthoven load`, and that it finds whatever is wrong.
 //!
 //! `tests/run` provides the servers; see its comment.
 
@@ -28,6 +29,7 @@ mod demo;
 mod findings;
 mod holter;
 mod hostile;
+mod load;
 mod patients;
 mod support;
 mod twelve;

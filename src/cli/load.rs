@@ -6,9 +6,11 @@ use color_eyre::eyre::{WrapErr, eyre};
 use indicatif::ProgressBar;
 use store::Store;
 
-use super::{Failure, LoadArgs, answer, block_on, on_signal, progress, start_logging};
+use super::{Failure, LoadArgs, answer, on_signal, progress, start_logging};
 use crate::config::Config;
-use crate::load::{Api, Bad, Load, Plan, Run, Verdict, report, settle, verify};
+use crate::load::{
+    Api, Bad, Ear, Load, Plan, Run, Verdict, Witness, measure, report, settle, verify,
+};
 
 /// Plays, verifies, reports.
 pub(super) fn run(args: &LoadArgs) -> Result<(), Failure> {
@@ -56,7 +58,7 @@ fn plan(args: &LoadArgs) -> Plan {
             reboots: args.reboots,
             drift_ppm: args.drift,
         },
-        watched: 0,
+        watched: args.watch.min(args.devices),
         ..Plan::new(&args.broker, args.devices, args.seconds)
     }
 }
@@ -68,7 +70,12 @@ fn block_on_verdict(
     api: Option<&Api>,
 ) -> Result<Option<Verdict>, Failure> {
     let mut verdict = None;
-    block_on(async {
+    // One thread is enough for thousands of devices, and needs to wake no other.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    runtime.map_err(color_eyre::Report::from)?.block_on(async {
         // First, so that nothing is played that could not be verified.
         let store = if args.no_oracle {
             None
@@ -76,6 +83,7 @@ fn block_on_verdict(
             let store = Store::open(&config.store).await;
             Some(store.wrap_err("cannot open the database")?)
         };
+        let ear = Ear::open(&plan, api).await.map_err(failure)?;
         let run = play(plan).await?;
         if let Some(store) = &store {
             let limit = Duration::from_secs_f64(args.settle);
@@ -84,15 +92,23 @@ fn block_on_verdict(
             if let Some(left) = left {
                 tracing::warn!(left, "the service was not idle in time");
             }
-            let judged = verify(store, &run, config).await;
+            let witness = Witness {
+                ear: Some(&ear),
+                api,
+            };
+            let judged = verify(store, &run, config, witness).await;
             verdict = Some(judged.wrap_err("cannot read the database")?);
             store.close().await;
         }
+        let latencies = match api {
+            Some(_) => measure(&run, config, &ear),
+            None => Vec::new(),
+        };
         if args.json {
-            let json = report::json(&run, verdict.as_ref());
+            let json = report::json(&run, verdict.as_ref(), &latencies);
             answer(format_args!("{json:#}\n"))
         } else {
-            answer(report::text(&run, verdict.as_ref()))
+            answer(report::text(&run, verdict.as_ref(), &latencies))
         }
     })?;
     Ok(verdict)

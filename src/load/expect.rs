@@ -307,3 +307,109 @@ impl<'a> Twin<'a> {
         self.expected
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::load::plan::{Bad, Plan};
+    use crate::load::script::Script;
+    use crate::load::truth::happened;
+
+    fn course(mix: &str, seconds: u32, bad: Bad) -> Course {
+        let plan = Plan {
+            mix: mix.parse().unwrap(),
+            bad,
+            ..Plan::new("mqtt://127.0.0.1:1", 1, seconds)
+        };
+        let script = Script::new(&plan, 0).unwrap();
+        Course::new(&plan, Arc::new(script), 0)
+    }
+
+    fn settings() -> Config {
+        Config::load(None, [], &[]).unwrap()
+    }
+
+    fn all(course: &Course) -> Expected {
+        Expected::new(course, course.sent.len(), &[], &settings())
+    }
+
+    #[test]
+    fn a_good_link_leaves_nothing_to_be_desired() {
+        let course = course("asystole", 90, Bad::default());
+        let expected = all(&course);
+        let record = &expected.records[&0];
+        assert_eq!((expected.records.len(), record.end), (1, 90 * 250));
+        assert!(record.gaps.is_empty() && record.beats.len() > 60);
+        assert_eq!(record.trends.len(), 2);
+        let raised = record
+            .steps
+            .iter()
+            .find(|step| step.condition == Condition::Asystole && step.state == State::Active)
+            .unwrap();
+        assert!(
+            record
+                .strips
+                .contains(&(Condition::Asystole, raised.onset, false))
+        );
+        let happened = happened(&course, course.sent.len(), &expected);
+        assert!(happened[0].by_twin && happened[0].what == "asystole");
+        assert!(happened[0].span.contains(&raised.at));
+        // Of what is told, nothing comes before the packet that it rests on.
+        for told in &expected.told {
+            let end = (told.packet as u64 + 1) * 250;
+            match told.what {
+                What::Beat(after) => assert!(after < i64::try_from(end).unwrap() * 4000),
+                What::Window(start, window_end) => assert!(start < window_end && window_end <= end),
+                What::Raised(_, onset) => assert!(onset < end),
+            }
+        }
+    }
+
+    #[test]
+    fn losses_and_reboots_are_expected_and_the_same_again() {
+        let bad = Bad {
+            lose: 0.04,
+            duplicate: 0.04,
+            shuffle: 2,
+            jitter: 2.5,
+            reboots: 60.0,
+            drift_ppm: 200.0,
+        };
+        let course = course("normal,vt", 300, bad);
+        let (expected, again) = (all(&course), all(&course));
+        assert!(expected.records.len() > 2);
+        assert_eq!(expected.told, again.told);
+        for (k, record) in &expected.records {
+            assert_eq!(record.beats, again.records[k].beats);
+            assert_eq!(record.steps, again.records[k].steps);
+            for beat in record.beats.keys() {
+                let hole = record.gaps.range(..=beat).next_back();
+                assert!(hole.is_none_or(|(_, end)| end <= beat));
+            }
+        }
+        assert!(
+            expected
+                .records
+                .values()
+                .any(|record| !record.gaps.is_empty())
+        );
+        // What comes of the first packets is the beginning of what comes of all.
+        let some = Expected::new(&course, 100, &[], &settings());
+        let last = *some.records.keys().next_back().unwrap();
+        for (k, record) in some.records.iter().filter(|(k, _)| **k < last) {
+            assert_eq!(record.beats, expected.records[k].beats);
+        }
+    }
+
+    #[test]
+    fn a_silence_in_the_middle_costs_what_cold_filters_cost() {
+        let course = course("normal", 60, Bad::default());
+        let whole = all(&course);
+        let broken = Expected::new(&course, 60, &[30], &settings());
+        let beats = |expected: &Expected| expected.records[&0].beats.len();
+        assert!(beats(&broken) <= beats(&whole) && beats(&broken) + 8 > beats(&whole));
+        assert_ne!(broken.records[&0].beats, whole.records[&0].beats);
+    }
+}

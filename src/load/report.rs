@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::latency::Latency;
 use super::publish::Run;
 use super::verify::{Accusation, Verdict};
 
@@ -9,7 +10,7 @@ use super::verify::{Accusation, Verdict};
 const SHOWN: usize = 50;
 
 /// To read.
-pub fn text(run: &Run, verdict: Option<&Verdict>) -> String {
+pub fn text(run: &Run, verdict: Option<&Verdict>, latencies: &[Latency]) -> String {
     let mut out = String::new();
     let plan = &run.plan;
     let seconds = run.ended.seconds_since(run.began);
@@ -49,6 +50,26 @@ pub fn text(run: &Run, verdict: Option<&Verdict>) -> String {
     if let Some(problem) = problems.first() {
         line(format!("          such as: {problem}"));
     }
+    for (k, latency) in latencies.iter().enumerate() {
+        if k == 0 {
+            line(format!(
+                "latency   {:24}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}  unheard",
+                "ms", "count", "p50", "p90", "p99", "p99.9", "max"
+            ));
+        }
+        let at = |quantile| latency.quantile_ms(quantile);
+        line(format!(
+            "          {:24}{:>8}{:>10.1}{:>10.1}{:>10.1}{:>10.1}{:>10.1}{:>9}",
+            latency.what,
+            latency.histogram.len(),
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(0.999),
+            latency.max_ms(),
+            latency.unheard,
+        ));
+    }
     if let Some(verdict) = verdict {
         append(&mut out, verdict);
     }
@@ -76,6 +97,13 @@ fn append(out: &mut String, verdict: &Verdict) {
             verdict.uncertain
         ));
     }
+    for (k, (what, truth)) in verdict.truth.iter().enumerate() {
+        let title = if k == 0 { "truth" } else { "" };
+        line(format!(
+            "{title:10}{what}: {} happened, {} alarmed, {} not alarmed by the twin either",
+            truth.happened, truth.alarmed, truth.not_by_twin
+        ));
+    }
     if verdict.is_clean() {
         line("verdict   every obligation is met, and no effect is without cause".to_owned());
         return;
@@ -94,7 +122,7 @@ fn append(out: &mut String, verdict: &Verdict) {
 }
 
 /// As JSON.
-pub fn json(run: &Run, verdict: Option<&Verdict>) -> Value {
+pub fn json(run: &Run, verdict: Option<&Verdict>, latencies: &[Latency]) -> Value {
     let plan = &run.plan;
     json!({
         "task": "load",
@@ -124,11 +152,26 @@ pub fn json(run: &Run, verdict: Option<&Verdict>) -> Value {
         "problems": run.devices.iter()
             .filter_map(|log| Some(json!({"device": log.device.as_str(), "problem": log.problem.as_ref()?})))
             .collect::<Vec<_>>(),
+        "latencies_ms": latencies.iter().map(|latency| json!({
+            "what": latency.what,
+            "count": latency.histogram.len(),
+            "p50": latency.quantile_ms(0.5),
+            "p90": latency.quantile_ms(0.9),
+            "p99": latency.quantile_ms(0.99),
+            "p99_9": latency.quantile_ms(0.999),
+            "max": latency.max_ms(),
+            "unheard": latency.unheard,
+        })).collect::<Vec<_>>(),
         "verdict": verdict.map(|verdict| json!({
             "clean": verdict.is_clean(),
             "devices": verdict.devices,
             "uncertain": verdict.uncertain,
             "checked": verdict.checked,
+            "truth": verdict.truth.iter().map(|(what, truth)| ((*what).to_owned(), json!({
+                "happened": truth.happened,
+                "alarmed": truth.alarmed,
+                "not_by_twin": truth.not_by_twin,
+            }))).collect::<serde_json::Map<_, _>>(),
             "n_accusations": verdict.n_accusations,
             "accusations": verdict.accusations.iter().map(accusation).collect::<Vec<_>>(),
         })),

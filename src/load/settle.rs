@@ -38,11 +38,19 @@ impl Api {
     /// # Errors
     /// Why there is none.
     pub async fn get(&self, path: &str) -> Result<String, String> {
+        let answer = self.open(path).await?;
+        answer.text().await.map_err(|error| error.to_string())
+    }
+
+    /// The answer to a GET, to read its body as it comes.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn open(&self, path: &str) -> Result<reqwest::Response, String> {
         let url = format!("{}{path}", self.base);
         let answer = self.client.get(url).send().await;
         let answer = answer.and_then(reqwest::Response::error_for_status);
-        let answer = answer.map_err(|error| error.to_string())?;
-        answer.text().await.map_err(|error| error.to_string())
+        answer.map_err(|error| error.to_string())
     }
 
     /// The metrics without labels, and the sums of those with labels, by name.

@@ -13,6 +13,9 @@
 //! | findings | begin and end with windows of the twin, those of models at least within the record, and be over where the record is |
 //! | alarms | stand where their last step says |
 //! | messages in the outbox | be one for each step |
+//! | windows of watched devices | be read or left out, each told of once |
+//! | what is retained on MQTT | be the open alarms |
+//! | what the API lists of watched devices | be what is stored |
 //!
 //! Where nothing is certain, every possibility is tried, and the one that accuses least counts: packets that the broker did
 //! not acknowledge may have arrived or not; a device that could not publish for as long as the service waits may have had
@@ -29,12 +32,16 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use store::{Message, MessageKind, Store};
 
 mod account;
+mod witness;
 
 use account::{Account, Messages};
+pub use witness::Witness;
 
+use super::Ear;
 use super::expect::{Expected, Record, State, Step, is_judged};
 use super::link::Course;
 use super::publish::{DeviceLog, Run};
+use super::truth::happened;
 use crate::config::Config;
 
 /// Accusations that are kept; all are counted.
@@ -120,6 +127,19 @@ pub struct Verdict {
     pub devices: usize,
     /// Devices for which more than one thing could have happened.
     pub uncertain: usize,
+    /// What must alarm by the truth of the simulator, by kind.
+    pub truth: BTreeMap<&'static str, Truth>,
+}
+
+/// How often something happened that must alarm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Truth {
+    /// How often it happened.
+    pub happened: u64,
+    /// How often there is an alarm of it in the database.
+    pub alarmed: u64,
+    /// How often the twin did not alarm either: a limit of the algorithms, not a loss.
+    pub not_by_twin: u64,
 }
 
 impl Verdict {
@@ -146,11 +166,16 @@ impl Verdict {
     }
 }
 
-/// Holds what is stored against what was published. `config` holds the service's settings.
+/// Holds what is stored, and what `witness` can tell, against what was published. `config` holds the service's settings.
 ///
 /// # Errors
 /// What the database says.
-pub async fn verify(store: &Store, run: &Run, config: &Config) -> Result<Verdict, store::Error> {
+pub async fn verify(
+    store: &Store,
+    run: &Run,
+    config: &Config,
+    witness: Witness<'_>,
+) -> Result<Verdict, store::Error> {
     let twins = Arc::new(Twins::new(run, config));
     let mut verdict = Verdict::default();
     // First, so that each of them must have its step; those of steps that come meanwhile are read at the end.
@@ -159,7 +184,7 @@ pub async fn verify(store: &Store, run: &Run, config: &Config) -> Result<Verdict
     {
         let judged = futures::stream::iter(&run.devices).map(async |log| {
             let account = Account::read(store, &log.device).await?;
-            let judged = twins.judge(log, &account, &messages).await;
+            let judged = twins.judge(log, &account, &messages, witness.ear).await;
             Ok::<_, store::Error>(judged)
         });
         let mut judged = judged.buffered(AT_ONCE);
@@ -168,9 +193,16 @@ pub async fn verify(store: &Store, run: &Run, config: &Config) -> Result<Verdict
             checked,
             n_variants,
             untold,
+            truth,
         }) = judged.try_next().await?
         {
             unheard.extend(untold);
+            for (what, of) in truth {
+                let sum: &mut Truth = verdict.truth.entry(what).or_default();
+                sum.happened += of.happened;
+                sum.alarmed += of.alarmed;
+                sum.not_by_twin += of.not_by_twin;
+            }
             verdict.devices += 1;
             verdict.uncertain += usize::from(n_variants > 1);
             for (what, n) in checked {
@@ -183,6 +215,20 @@ pub async fn verify(store: &Store, run: &Run, config: &Config) -> Result<Verdict
         let later = Messages::read(store, run, messages.last).await?;
         unheard.retain(|event| !later.tells(event));
         verdict.accuse(unheard.iter().map(without_message).collect());
+    }
+    if let Some(ear) = witness.ear.filter(|_| config.delivery.mqtt) {
+        let devices = run.devices.iter().map(|log| &log.device);
+        verdict.accuse(witness::retained(store, devices, ear).await?);
+        verdict
+            .checked
+            .insert("device on MQTT", run.devices.len() as u64);
+    }
+    if let Some(api) = witness.api {
+        for log in run.devices.iter().filter(|log| !log.due.is_empty()) {
+            let (n, accusations) = witness::shown(store, &log.device, api).await?;
+            *verdict.checked.entry("alarm in the API").or_default() += n;
+            verdict.accuse(accusations);
+        }
     }
     let strangers = strangers(store, run).await?;
     verdict.accuse(strangers);
@@ -229,6 +275,7 @@ struct Judged {
     n_variants: usize,
     /// Steps without a message so far.
     untold: Vec<AlarmEvent>,
+    truth: BTreeMap<&'static str, Truth>,
 }
 
 /// What could have happened: packets, and after which of them the record was closed for silence.
@@ -289,7 +336,13 @@ impl<'a> Twins<'a> {
         variants.take(MAX_VARIANTS).collect()
     }
 
-    async fn judge(&self, log: &DeviceLog, account: &Account, messages: &Messages) -> Judged {
+    async fn judge(
+        &self,
+        log: &DeviceLog,
+        account: &Account,
+        messages: &Messages,
+        ear: Option<&Ear>,
+    ) -> Judged {
         let variants = self.variants(log);
         let n_variants = variants.len();
         let mut best: Option<Judged> = None;
@@ -306,6 +359,13 @@ impl<'a> Twins<'a> {
             };
             judging.judge(&expected);
             judging.messages(messages.of.get(&log.device).map_or(&[][..], |of| of));
+            judging.truth(variant.0, &expected);
+            let ear = ear.filter(|ear| !log.due.is_empty() && ear.missed_nothing());
+            if let Some(ear) = ear {
+                let (n, accusations) = witness::readings(log, &expected, ear);
+                judging.judged.checked.insert("reading", n);
+                judging.judged.accusations.extend(accusations);
+            }
             let judged = judging.judged;
             let is_better = |best: &Judged| judged.accusations.len() < best.accusations.len();
             if best.as_ref().is_none_or(is_better) {
@@ -742,6 +802,23 @@ impl Judging<'_> {
         for ((alarm, kind, level), n) in told.into_iter().filter(|(_, n)| *n > 1) {
             let detail = format!("{kind} {level} of alarm {alarm}, {n} times");
             self.accuse(Fault::Twice, "message", None, None, detail);
+        }
+    }
+
+    /// What must have alarmed by the truth of the simulator. No accusation: where the twin alarmed, that is one already.
+    fn truth(&mut self, n: usize, expected: &Expected) {
+        for happened in happened(self.course, n, expected) {
+            let boot = self.log.player.boot(happened.boot);
+            let alarmed = self.account.events.iter().any(|event| {
+                event.record.boot == boot
+                    && event.state == AlarmState::Active
+                    && happened.any_of.contains(&event.condition)
+                    && happened.span.contains(&event.at.0)
+            });
+            let truth = self.judged.truth.entry(happened.what).or_default();
+            truth.happened += 1;
+            truth.alarmed += u64::from(alarmed);
+            truth.not_by_twin += u64::from(!happened.by_twin);
         }
     }
 

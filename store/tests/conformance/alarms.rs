@@ -182,7 +182,7 @@ pub(crate) async fn the_steps_and_strips_of_a_device(db: &Database) {
         of.cloned().collect::<Vec<_>>()
     };
     assert_eq!(of(first[0].alarm), first);
-    assert_eq!(of(second.alarm), [second.clone()]);
+    assert_eq!(of(second.alarm), std::slice::from_ref(&second));
     assert_eq!(store.alarm_events(&device("z")).await.unwrap(), []);
 
     // Far more than one statement takes.
