@@ -255,11 +255,12 @@ impl Pipeline {
             let (to_shard, deliveries) = mpsc::channel(SHARD_INBOX);
             let (to_command, commands_in) = mpsc::channel(COMMANDS);
             let (to_answer, committed_in) = mpsc::channel(COMMITS_OUT);
-            let shard = Shard::new(index, Arc::clone(&shared), commits.clone(), resume, wearers);
+            let commits = commits.clone();
+            let shared = Arc::clone(&shared);
+            let shard = Shard::new(index, shared, commits, committed_in, resume, wearers);
             let inbox = Inbox {
                 deliveries,
                 commands: commands_in,
-                committed: committed_in,
             };
             tasks.push(("shard", tokio::spawn(shard.run(inbox))));
             inboxes.push(to_shard);

@@ -203,6 +203,36 @@ fn a_kill_is_no_reason_for_an_accusation() {
     expect_clean(&runtime.block_on(judged(&run, &settings, witness)));
 }
 
+#[test]
+fn many_devices_of_one_shard_fall_silent_at_once() {
+    let broker = Mosquitto::start();
+    let database = Database::create();
+    let dir = tempfile::tempdir().unwrap();
+    let one = "[pipeline]\nsilence = \"4s\"\nshards = 1\n";
+    let service = Service::run(dir.path(), &broker, &database, one);
+    let settings = settings(dir.path());
+    let plan = Plan {
+        speed: 10.0,
+        scripts: 8,
+        ..Plan::new(broker.url(), 400, 20)
+    };
+    let api = Api::new(service.base()).unwrap();
+    let witness = Witness {
+        ear: None,
+        api: Some(&api),
+    };
+    runtime().block_on(async {
+        for prefix in ["once", "again"] {
+            let plan = Plan {
+                prefix: prefix.to_owned(),
+                ..plan.clone()
+            };
+            let run = Load::start(plan).await.unwrap().finished().await;
+            expect_clean(&judged(&run, &settings, witness).await);
+        }
+    });
+}
+
 /// The tables that are damaged.
 const TABLES: [&str; 10] = [
     "records",

@@ -126,6 +126,8 @@ pub struct Shard {
     /// Who wears what, of devices that have not been heard of since the start.
     wearers: HashMap<DeviceId, Wearer>,
     commits: mpsc::Sender<Commit>,
+    /// What has become durable; room for [`COMMITS_OUT`].
+    committed: mpsc::Receiver<Committed>,
     commits_out: usize,
     answers: mpsc::UnboundedSender<Answer>,
     answered: Option<mpsc::UnboundedReceiver<Answer>>,
@@ -137,8 +139,6 @@ pub struct Inbox {
     pub deliveries: mpsc::Receiver<Delivery>,
     /// The API.
     pub commands: mpsc::Receiver<Command>,
-    /// What has become durable; room for [`COMMITS_OUT`].
-    pub committed: mpsc::Receiver<Committed>,
 }
 
 impl Shard {
@@ -147,6 +147,7 @@ impl Shard {
         index: usize,
         shared: Arc<Shared>,
         commits: mpsc::Sender<Commit>,
+        committed: mpsc::Receiver<Committed>,
         resume: Vec<store::Resume>,
         wearers: HashMap<DeviceId, Wearer>,
     ) -> Self {
@@ -159,6 +160,7 @@ impl Shard {
             devices: HashMap::new(),
             wearers,
             commits,
+            committed,
             commits_out: 0,
             answers,
             answered: Some(answered),
@@ -183,7 +185,7 @@ impl Shard {
         loop {
             tokio::select! {
                 biased;
-                Some(committed) = inbox.committed.recv() => self.committed(committed),
+                Some(committed) = self.committed.recv() => self.committed(committed),
                 Some(answer) = answered.recv() => self.answer(answer).await,
                 Some(command) = inbox.commands.recv() => self.command(command).await,
                 _ = ticks.tick() => self.tick().await,
@@ -195,13 +197,6 @@ impl Shard {
             }
             if !open && self.commits_out == 0 && inbox.deliveries.is_empty() {
                 return;
-            }
-            // Wait for answers rather than have more commits out than they have room.
-            while self.commits_out >= COMMITS_OUT {
-                match inbox.committed.recv().await {
-                    Some(committed) => self.committed(committed),
-                    None => return,
-                }
             }
         }
     }
@@ -327,6 +322,13 @@ impl Shard {
         answers: Option<(BootId, SampleIndex)>,
         waiting: Option<oneshot::Sender<()>>,
     ) {
+        // Wait for answers rather than have more commits out than they have room: many devices may fall silent at once.
+        while self.commits_out >= COMMITS_OUT {
+            match self.committed.recv().await {
+                Some(committed) => self.committed(committed),
+                None => return,
+            }
+        }
         let device = id.clone();
         let commit = Commit {
             shard: self.index,

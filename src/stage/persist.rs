@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ecg::{AlarmState, BootId, DeviceId, SampleIndex};
 use store::{Batch, Store};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -274,9 +275,15 @@ impl Persist {
                 marks,
                 answers: commit.answers,
             };
-            if self.committed[commit.shard].try_send(answer).is_err() {
-                // Only a stopped shard has no room: it bounds its commits by the channel's size.
-                tracing::debug!(shard = commit.shard, "shard gone before its answer");
+            match self.committed[commit.shard].try_send(answer) {
+                Ok(()) => {}
+                Err(TrySendError::Closed(_)) => {
+                    tracing::debug!(shard = commit.shard, "shard gone before its answer");
+                }
+                // It bounds its commits by the channel's size; one that lost an answer would wait for it for ever.
+                Err(TrySendError::Full(_)) => {
+                    tracing::error!(shard = commit.shard, "no room for the answer to a commit");
+                }
             }
         }
     }
