@@ -522,6 +522,27 @@ mod tests {
     }
 
     #[test]
+    fn a_silence_cuts_no_minute_short() {
+        let packets = packets(1, 250.0);
+        let seconds = |silent_after: usize| {
+            let mut device = device(true, None);
+            let mut effects = Effects::default();
+            for (k, packet) in packets.iter().enumerate() {
+                if k == silent_after {
+                    device.silence(NOW, &mut effects);
+                }
+                device.packet(packet.clone(), 0, NOW, &mut effects);
+            }
+            device.silence(NOW, &mut effects);
+            // The last of a minute is the one that stays.
+            let minute = effects.batch.trends.iter().rfind(|trend| trend.minute == 0);
+            minute.map(|minute| minute.usable_seconds + minute.unusable_seconds)
+        };
+        assert_eq!(seconds(usize::MAX), Some(3 * 60));
+        assert_eq!(seconds(20), Some(3 * 60));
+    }
+
+    #[test]
     fn a_restart_finds_what_no_restart_would_have_found() {
         let packets = packets(1, 250.0);
         let beats = |effects: &[Effects]| -> Vec<SampleIndex> {

@@ -97,6 +97,8 @@ pub struct Monitor {
     models: Models,
     machine: Machine,
     open: Option<OpenRecord>,
+    /// The record that was closed last, and its newest minute: the same boot may go on within it.
+    closed: Option<(RecordId, Trend)>,
     outputs: Vec<Output>,
     events: Vec<AlarmEvent>,
 }
@@ -139,6 +141,7 @@ impl Monitor {
             models,
             machine,
             open: None,
+            closed: None,
             outputs: Vec::new(),
             events: Vec::new(),
         }
@@ -218,7 +221,10 @@ impl Monitor {
         if resume.is_some() {
             self.machine.resume(resume_at, standing);
         }
-        let trends = resume.and_then(|resume| resume.trend.clone());
+        let closed = self.closed.take().filter(|(closed, _)| *closed == id);
+        let trends = resume
+            .and_then(|resume| resume.trend.clone())
+            .or(closed.map(|(_, minute)| minute));
         let wanted = resume.map_or(&[][..], |resume| &resume.missing_strips);
         self.open = Some(OpenRecord {
             rate,
@@ -300,7 +306,10 @@ impl Monitor {
             open.hand_on(true, effects);
         }
         self.progress(seen, true, effects);
-        self.open = None;
+        if let Some(mut open) = self.open.take() {
+            let newest = open.trends.pop_last();
+            self.closed = newest.map(|(_, minute)| (open.id, minute));
+        }
     }
 
     /// Lets wall-clock time pass: nothing arriving is a condition too.
