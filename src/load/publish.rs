@@ -23,6 +23,8 @@ use super::plan::Plan;
 use super::script::Script;
 use crate::wall;
 
+/// How often a device that waits looks whether it is to end.
+const LOOK: Duration = Duration::from_secs(1);
 /// Connections that may be under way at once.
 const CONNECTING: usize = 64;
 /// How long the first connection of a device may take, all others included.
@@ -387,16 +389,20 @@ impl Playing {
         self.close(publisher, progress).await
     }
 
-    /// Waits for an instant, while acknowledgements are noted; false if it is to end.
+    /// Waits for an instant, and takes note of acknowledgements now and then; false if it is to end.
+    ///
+    /// Being woken for each acknowledgement, or by a token that thousands wait for, would cost as much as publishing.
     async fn wait(&mut self, due: Instant, progress: &mut watch::Receiver<mqtt::Progress>) -> bool {
-        let mut wait = pin!(tokio::time::sleep_until(due.into()));
         loop {
-            let stop = self.stop.clone();
-            tokio::select! {
-                () = &mut wait => return !stop.is_cancelled(),
-                Ok(()) = progress.changed() => self.note(progress),
-                () = stop.cancelled() => return false,
+            let now = wall::instant();
+            self.note(progress);
+            if self.stop.is_cancelled() {
+                return false;
             }
+            if now >= due {
+                return true;
+            }
+            tokio::time::sleep_until(due.min(now + LOOK).into()).await;
         }
     }
 
@@ -420,7 +426,7 @@ impl Playing {
                     self.log.published += 1;
                     return true;
                 }
-                Ok(()) = progress.changed() => self.note(progress),
+                Ok(()) = progress.changed() => self.take(progress),
                 () = stop.cancelled() => return false,
             }
         }
@@ -428,6 +434,12 @@ impl Playing {
 
     /// Takes note of acknowledgements, and of how long there were none.
     fn note(&mut self, progress: &mut watch::Receiver<mqtt::Progress>) {
+        if matches!(progress.has_changed(), Ok(true)) {
+            self.take(progress);
+        }
+    }
+
+    fn take(&mut self, progress: &mut watch::Receiver<mqtt::Progress>) {
         let (acked, refused, is_connected) = {
             let progress = progress.borrow_and_update();
             (progress.acked, progress.refused, progress.is_connected)
@@ -473,11 +485,11 @@ impl Playing {
                         }
                         break;
                     }
-                    Ok(()) = progress.changed() => self.note(&mut progress),
+                    Ok(()) = progress.changed() => self.take(&mut progress),
                 }
             }
         }
-        self.note(&mut progress);
+        self.take(&mut progress);
         self.state.ended.fetch_add(1, Ordering::Relaxed);
         self.log
     }
