@@ -181,6 +181,14 @@ impl<A> Device<A> {
         (receipt, released)
     }
 
+    /// Nothing could have been heard of the device for so many seconds: they do not count as its silence.
+    pub fn unheard(&mut self, seconds: f64) {
+        if let Some(last) = &mut self.last_arrival {
+            *last = last.plus_seconds(seconds);
+            self.monitor.arrival(*last);
+        }
+    }
+
     /// The device has been silent for long: what is held back is released, the record is closed.
     pub fn silence(&mut self, now: Utc, effects: &mut Effects) -> Receipt {
         let mut receipt = Receipt::default();
@@ -540,6 +548,23 @@ mod tests {
         };
         assert_eq!(seconds(usize::MAX), Some(3 * 60));
         assert_eq!(seconds(20), Some(3 * 60));
+    }
+
+    #[test]
+    fn what_could_not_be_heard_is_no_silence() {
+        let mut device = device(true, None);
+        let mut effects = Effects::default();
+        device.packet(packets(1, 250.0).remove(0), 0, NOW, &mut effects);
+        device.unheard(60.0);
+        assert_eq!(device.last_arrival(), Some(NOW.plus_seconds(60.0)));
+        let raised = |device: &mut Device<u64>, seconds: f64| {
+            let mut effects = Effects::default();
+            let now = NOW.plus_seconds(seconds);
+            device.monitor().tick(now, &mut effects);
+            effects.batch.events.len()
+        };
+        assert_eq!(raised(&mut device, 65.0), 0);
+        assert_eq!(raised(&mut device, 71.0), 1);
     }
 
     #[test]

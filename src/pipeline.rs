@@ -38,7 +38,7 @@ use crate::stage::announce::Announce;
 use crate::stage::deliver::Deliver;
 use crate::stage::escalate::Escalate;
 use crate::stage::persist::{Commit, Persist};
-use crate::stage::route;
+use crate::stage::route::{self, Jam};
 use crate::usual::Baselines;
 use crate::wall;
 
@@ -227,12 +227,14 @@ impl Pipeline {
         };
         let retainer = delivery.config.mqtt.then(|| Retainer::start(&config.mqtt));
         let retainer = retainer.transpose()?;
+        let jam = Arc::new(Jam::default());
         let shared = Arc::new(Shared {
             config,
             pool,
             reader: Arc::clone(&reader),
             metrics: Arc::clone(&metrics),
             live: live.clone(),
+            jam: Arc::clone(&jam),
         });
         let mut tasks = Vec::new();
 
@@ -268,7 +270,7 @@ impl Pipeline {
             committed.push(to_answer);
         }
         drop(commits);
-        tasks.push(("route", tokio::spawn(route::run(deliveries, inboxes))));
+        tasks.push(("route", tokio::spawn(route::run(deliveries, inboxes, jam))));
 
         // 3. persist -> database, and back to the shards, which acknowledge
         let (health, database) = watch::channel(None);

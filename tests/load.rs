@@ -204,6 +204,36 @@ fn a_kill_is_no_reason_for_an_accusation() {
 }
 
 #[test]
+fn while_the_database_is_away_no_device_is_silent() {
+    let broker = Mosquitto::start();
+    let database = Database::create();
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::run(dir.path(), &broker, &database, SETTINGS);
+    let settings = settings(dir.path());
+    let plan = Plan {
+        speed: 10.0,
+        watched: 3,
+        ..Plan::new(broker.url(), 30, 300)
+    };
+    let api = Api::new(service.base()).unwrap();
+    let runtime = runtime();
+    let ear = runtime.block_on(Ear::open(&plan, Some(&api))).unwrap();
+    let load = runtime.block_on(Load::start(plan)).unwrap();
+    let total = load.progress().total;
+    wait_for("the middle", SETTLE, || {
+        (load.progress().acked * 5 > total).then_some(())
+    });
+    // Much longer than a silence, and than no data.
+    database.query("BEGIN; LOCK TABLE records; SELECT pg_sleep(15); COMMIT");
+    let run = runtime.block_on(load.finished());
+    let witness = Witness {
+        ear: Some(&ear),
+        api: Some(&api),
+    };
+    expect_clean(&runtime.block_on(judged(&run, &settings, witness)));
+}
+
+#[test]
 fn many_devices_of_one_shard_fall_silent_at_once() {
     let broker = Mosquitto::start();
     let database = Database::create();

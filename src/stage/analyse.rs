@@ -18,6 +18,7 @@ use ingest::{ClockEvent, Packet, Status, TopicKind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::persist::{Commit, Committed};
+use super::route::Jam;
 use crate::device::Receipt;
 use crate::findings::{Noted, Step, to_json};
 use crate::live::{DeviceStatus, LatestWindow, LiveBus, LiveEvent, ReadingOutcome};
@@ -30,6 +31,11 @@ pub use owned::Wearer;
 
 /// What one shard may have under way.
 pub const COMMITS_OUT: usize = 256;
+
+/// How often time passes for devices that send nothing.
+const TICK: Duration = Duration::from_millis(500);
+/// A shard that has not listened for longer than this could not: then silence is no device's.
+const DEAF: Duration = Duration::from_secs(1);
 
 /// Settings of the shards.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
@@ -116,6 +122,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Who watches.
     pub live: LiveBus,
+    /// What keeps packets from the shards.
+    pub jam: Arc<Jam>,
 }
 
 /// One shard.
@@ -131,6 +139,8 @@ pub struct Shard {
     commits_out: usize,
     answers: mpsc::UnboundedSender<Answer>,
     answered: Option<mpsc::UnboundedReceiver<Answer>>,
+    /// When time passed last.
+    ticked: Instant,
 }
 
 /// The ends of the channels that a shard listens to.
@@ -164,6 +174,7 @@ impl Shard {
             commits_out: 0,
             answers,
             answered: Some(answered),
+            ticked: wall::instant(),
         };
         for resume in resume {
             let id = resume.device.clone();
@@ -176,7 +187,7 @@ impl Shard {
 
     /// Runs until the packets' source is closed and everything sent out has come back.
     pub async fn run(mut self, mut inbox: Inbox) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(500));
+        let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let Some(mut answered) = self.answered.take() else {
             return;
@@ -532,11 +543,15 @@ impl Shard {
         let now = wall::utc();
         let arrived = wall::instant();
         let config = self.shared.config.pipeline.clone();
+        let deaf = self.deaf(arrived).as_secs_f64();
         let ids: Vec<DeviceId> = self.devices.keys().cloned().collect();
         for id in ids {
             let Some(owned) = self.devices.get_mut(&id) else {
                 continue;
             };
+            if deaf > 0.0 {
+                owned.device.unheard(deaf);
+            }
             let mut effects = Effects::default();
             owned.device.monitor().tick(now, &mut effects);
             let quiet = owned
@@ -563,6 +578,22 @@ impl Shard {
             if forget {
                 self.devices.remove(&id);
             }
+        }
+    }
+
+    /// For how long, since time passed last, packets could not have arrived whatever devices sent: the shard waited for the
+    /// database, or a shard that did kept packets from all.
+    fn deaf(&mut self, now: Instant) -> Duration {
+        let last = std::mem::replace(&mut self.ticked, now);
+        let waited = now.saturating_duration_since(last);
+        if waited > TICK + DEAF {
+            return waited;
+        }
+        match self.shared.jam.since() {
+            Some(since) if now.saturating_duration_since(since) > DEAF => {
+                now.saturating_duration_since(since.max(last))
+            }
+            _ => Duration::ZERO,
         }
     }
 
