@@ -83,6 +83,9 @@ pub struct Service {
     /// How long a stop may take: what is under way becomes durable and is acknowledged.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
+    /// How long a stage may have something to do without getting on until `/healthz` fails; 0 for ever.
+    #[serde(with = "humantime_serde")]
+    pub watchdog: Duration,
 }
 
 /// Settings that cannot be used.
@@ -166,6 +169,7 @@ impl Config {
             .validate()
             .map_err(|error| format!("alarm: {error}"))?;
         self.delivery.check()?;
+        self.store.retention.check()?;
         if self.persist.most == 0 {
             return Err("persist.most is 0, where at least 1 is needed".into());
         }
@@ -223,6 +227,7 @@ struct StoreShown {
     acquire_timeout: Duration,
     #[serde(with = "humantime_serde")]
     busy_timeout: Duration,
+    retention: store::Retention,
 }
 
 impl From<&store::Config> for StoreShown {
@@ -232,6 +237,7 @@ impl From<&store::Config> for StoreShown {
             max_connections: config.max_connections.get(),
             acquire_timeout: config.acquire_timeout,
             busy_timeout: config.busy_timeout,
+            retention: config.retention.clone(),
         }
     }
 }

@@ -35,9 +35,9 @@ impl Store {
 
 /// The end of an insertion into `$table`.
 macro_rules! on_conflict {
-    (beats) => {
-        " ON CONFLICT (device, boot, r_peak) DO UPDATE SET class = excluded.class
-          WHERE beats.class IS NULL AND excluded.class IS NOT NULL"
+    // After the key, which has the partition's day in PostgreSQL.
+    (beat) => {
+        " DO UPDATE SET class = excluded.class WHERE beats.class IS NULL AND excluded.class IS NOT NULL"
     };
     (gaps) => {
         " ON CONFLICT (device, boot, start_index) DO UPDATE SET end_index = excluded.end_index

@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::Kept;
 
 /// Which database, and how it is spoken to.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,6 +26,93 @@ pub struct Config {
     /// How long SQLite waits while another process writes to the file. PostgreSQL ignores it.
     #[serde(default = "Config::default_busy_timeout", with = "humantime_serde")]
     pub busy_timeout: Duration,
+    /// How long rows are kept.
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// How long rows are kept, in days; 0 for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Whether anything is removed at all.
+    pub delete: bool,
+    /// Beats.
+    pub beats: u32,
+    /// Minutes.
+    pub trends: u32,
+    /// Samples that never came.
+    pub gaps: u32,
+    /// Episodes of findings.
+    pub findings: u32,
+    /// Alarms that were held back.
+    pub suppressions: u32,
+    /// The signals around alarms.
+    pub strips: u32,
+    /// Alarms.
+    pub alarms: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            delete: false,
+            beats: 30,
+            trends: 730,
+            gaps: 730,
+            findings: 3650,
+            suppressions: 3650,
+            strips: 3650,
+            alarms: 3650,
+        }
+    }
+}
+
+impl Retention {
+    /// The least number of days, for days in numbers and proposed limits look back as far.
+    const LEAST: u32 = 2;
+    /// A hundred years.
+    const MOST: u32 = 36_500;
+
+    /// How many days something is kept; `None` for ever.
+    pub fn days(&self, kept: Kept) -> Option<u32> {
+        let days = match kept {
+            Kept::Beats => self.beats,
+            Kept::Trends => self.trends,
+            Kept::Gaps => self.gaps,
+            Kept::Findings => self.findings,
+            Kept::Suppressions => self.suppressions,
+            Kept::Strips => self.strips,
+            Kept::Alarms => self.alarms,
+        };
+        Some(days).filter(|days| *days > 0)
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// What is wrong, with the value and the limit.
+    pub fn check(&self) -> Result<(), String> {
+        for kept in Kept::ALL {
+            let days = self.days(kept);
+            if days.is_some_and(|days| !(Self::LEAST..=Self::MOST).contains(&days)) {
+                return Err(format!(
+                    "store.retention.{} is {} days, where 0 (for ever) or {} to {} are allowed",
+                    kept.name(),
+                    days.unwrap_or_default(),
+                    Self::LEAST,
+                    Self::MOST
+                ));
+            }
+        }
+        if self.alarms > 0 && (self.strips == 0 || self.strips > self.alarms) {
+            return Err(format!(
+                "store.retention.strips is {} and store.retention.alarms is {} days, where strips go with their alarms at the latest",
+                self.strips, self.alarms
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Config {
@@ -35,6 +124,7 @@ impl Config {
             max_connections: Self::default_max_connections(),
             acquire_timeout: Self::default_acquire_timeout(),
             busy_timeout: Self::default_busy_timeout(),
+            retention: Retention::default(),
         }
     }
 
@@ -65,6 +155,56 @@ mod tests {
         let config: Config =
             toml::from_str("url = \"sqlite:a.db\"\nbusy_timeout = \"250ms\"").unwrap();
         assert_eq!(config.busy_timeout, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn nothing_is_removed_unless_it_is_asked_for_and_limits_must_agree() {
+        let retention = Retention::default();
+        assert!(!retention.delete);
+        assert_eq!(retention.check(), Ok(()));
+        for (wrong, named) in [
+            (
+                Retention {
+                    beats: 1,
+                    ..retention.clone()
+                },
+                "beats is 1",
+            ),
+            (
+                Retention {
+                    trends: 99_999,
+                    ..retention.clone()
+                },
+                "trends is 99999",
+            ),
+            (
+                Retention {
+                    strips: 0,
+                    ..retention.clone()
+                },
+                "strips is 0",
+            ),
+            (
+                Retention {
+                    alarms: 30,
+                    ..retention.clone()
+                },
+                "alarms is 30",
+            ),
+        ] {
+            let error = wrong.check().unwrap_err();
+            assert!(error.contains(named), "{error}");
+        }
+        let ever = Retention {
+            alarms: 0,
+            strips: 30,
+            ..retention
+        };
+        assert_eq!(ever.check(), Ok(()));
+        assert_eq!(
+            (ever.days(Kept::Alarms), ever.days(Kept::Strips)),
+            (None, Some(30))
+        );
     }
 
     #[test]

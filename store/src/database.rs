@@ -7,10 +7,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use ecg::Utc;
 use secrecy::ExposeSecret;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Connection, PgPool, SqlitePool};
 
 use crate::{Config, Error};
@@ -95,16 +98,29 @@ impl Store {
         Ok(Self { pools })
     }
 
-    /// Brings the tables up to date. Forward only; several processes may do it at once.
+    /// Brings the tables up to date. Forward only; several processes may do it at once: one does it, the others wait.
     ///
     /// # Errors
-    /// [`Error::Migration`] where the tables are those of a newer version, or a migration fails.
+    /// [`Error::Newer`] where the tables are those of a newer version; [`Error::Migration`] where a migration fails.
     pub async fn migrate(&self) -> Result<(), Error> {
         match &self.pools {
-            Pools::Postgres(pool) => POSTGRES.run(pool).await?,
-            Pools::Sqlite { write, .. } => SQLITE.run(write).await?,
+            // Under an advisory lock of the database.
+            Pools::Postgres(pool) => POSTGRES
+                .run(pool)
+                .await
+                .map_err(|error| refusal(error, &POSTGRES)),
+            // SQLite has no such lock, but a transaction that writes has the file to itself. All migrations in one: each
+            // is a savepoint of it.
+            Pools::Sqlite { write, .. } => {
+                let mut transaction = write.begin_with("BEGIN IMMEDIATE").await?;
+                SQLITE
+                    .run(&mut *transaction)
+                    .await
+                    .map_err(|error| refusal(error, &SQLITE))?;
+                transaction.commit().await?;
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Asks the database for an answer.
@@ -113,6 +129,26 @@ impl Store {
     /// Why there is none.
     pub async fn ping(&self) -> Result<(), Error> {
         read!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Writes something, so that it is known whether anything can be written.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn heartbeat(&self, now: Utc) -> Result<(), Error> {
+        let sql = "INSERT INTO heartbeat (id, utc) VALUES (1, $1)
+             ON CONFLICT (id) DO UPDATE SET utc = excluded.utc";
+        match &self.pools {
+            Pools::Postgres(pool) => sqlx::query(sql).bind(now.0).execute(pool).await.map(drop)?,
+            Pools::Sqlite { write, .. } => {
+                sqlx::query(sql)
+                    .bind(now.0)
+                    .execute(write)
+                    .await
+                    .map(drop)?;
+            }
+        }
         Ok(())
     }
 
@@ -174,8 +210,14 @@ async fn open_sqlite(url: &str, config: &Config) -> Result<Pools, Error> {
             .max_connections(size)
             .acquire_timeout(config.acquire_timeout)
     };
+    // Before the first table, or only a VACUUM does it; and nothing that would wait for those who write.
+    let is_new = std::fs::metadata(file).map_or(true, |file| file.len() == 0);
+    let mut writer = options.clone();
+    if is_new {
+        writer = writer.auto_vacuum(SqliteAutoVacuum::Incremental);
+    }
     // The writer first: it creates the file and turns the write-ahead log on.
-    let write = pool(1).connect_lazy_with(options.clone());
+    let write = pool(1).connect_lazy_with(writer);
     within(config.acquire_timeout, write.acquire()).await?;
     let readers = config.max_connections.get().saturating_sub(1).max(1);
     let read = pool(readers).connect_lazy_with(options.pragma("query_only", "on"));
@@ -183,13 +225,24 @@ async fn open_sqlite(url: &str, config: &Config) -> Result<Pools, Error> {
 }
 
 /// The answer of `future` if it comes in time.
-async fn within<T>(
+pub(crate) async fn within<T>(
     limit: Duration,
     future: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(limit, future).await {
         Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => Err(Error::Timeout(limit)),
         Ok(answer) => Ok(answer?),
+    }
+}
+
+/// Tells tables of a newer version from migrations that fail.
+fn refusal(error: MigrateError, migrator: &Migrator) -> Error {
+    let known = migrator.iter().map(|migration| migration.version).max();
+    match (error, known) {
+        (MigrateError::VersionMissing(found), Some(known)) if found > known => {
+            Error::Newer { found, known }
+        }
+        (error, _) => error.into(),
     }
 }
 

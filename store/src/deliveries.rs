@@ -110,6 +110,8 @@ pub struct Backlog {
     pub held: i64,
     /// Given up.
     pub dead: i64,
+    /// When the oldest of those to be sent was stored.
+    pub oldest: Option<Utc>,
 }
 
 /// The columns of [`DeliveryColumns`].
@@ -355,20 +357,24 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn backlog(&self) -> Result<Vec<Backlog>, Error> {
-        let rows: Vec<(Uuid, i64, i64, i64)> = read!(self, pool => sqlx::query_as(
+        let rows: Vec<(Uuid, i64, i64, i64, Option<i64>)> = read!(self, pool => sqlx::query_as(
             "SELECT s.subscriber, COUNT(CASE WHEN d.state = 'pending' THEN 1 END),
-                COUNT(CASE WHEN d.state = 'held' THEN 1 END), COUNT(CASE WHEN d.state = 'dead' THEN 1 END)
+                COUNT(CASE WHEN d.state = 'held' THEN 1 END), COUNT(CASE WHEN d.state = 'dead' THEN 1 END),
+                MIN(CASE WHEN d.state = 'pending' THEN o.stored_utc END)
              FROM subscribers s LEFT JOIN deliveries d ON d.subscriber = s.subscriber
+                LEFT JOIN outbox o ON o.seq = d.seq
              GROUP BY s.subscriber",
         )
         .fetch_all(pool)
         .await)?;
-        let backlog = |(subscriber, pending, held, dead)| Backlog {
-            subscriber,
-            pending,
-            held,
-            dead,
-        };
+        let backlog =
+            |(subscriber, pending, held, dead, oldest): (_, _, _, _, Option<i64>)| Backlog {
+                subscriber,
+                pending,
+                held,
+                dead,
+                oldest: oldest.map(Utc),
+            };
         Ok(rows.into_iter().map(backlog).collect())
     }
 }

@@ -26,7 +26,18 @@ pub enum Error {
     /// A row does not say what its table is for; the message names it. Other rows are not affected.
     #[error("corrupt row: {0}")]
     Corrupt(String),
-    /// The tables could not be brought up to date, or are those of a newer version. Give up.
+    /// The tables are those of a newer version. Give up; the message says what to do.
+    #[error(
+        "the database has migration {found}, where this version knows those up to {known}: a newer version of \
+         einthoven has brought it up to date; run that version or a later one, or go back to a backup from before it"
+    )]
+    Newer {
+        /// The first migration that is not known.
+        found: i64,
+        /// The newest that is.
+        known: i64,
+    },
+    /// The tables could not be brought up to date. Give up.
     #[error("database migration failed")]
     Migration(#[source] sqlx::migrate::MigrateError),
     /// The database answered with an error that trying again will not change. Give up.
@@ -38,6 +49,30 @@ impl Error {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Timeout(_))
+    }
+
+    /// The message with everything behind it, on one line.
+    pub fn explain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text += ": ";
+            text += &error.to_string();
+            source = error.source();
+        }
+        text
+    }
+
+    /// Whether what was to be stored is at fault, so that it will never be: everything else passes, by itself or by
+    /// an operator's hand (a password that was changed, a table that is not there, a disk that is read-only).
+    pub fn blames_rows(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Corrupt(_) | Self::Database(sqlx::Error::Encode(_)) => true,
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| is_about_rows(&code))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -99,9 +134,34 @@ fn passes(code: &str) -> bool {
         .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13))
 }
 
+/// Whether a code is about the values of rows: a data exception or an integrity violation of PostgreSQL, too big, constraint
+/// or mismatch of SQLite.
+fn is_about_rows(code: &str) -> bool {
+    if code.len() == 5 {
+        return code.starts_with("22") || code.starts_with("23");
+    }
+    code.parse::<u32>()
+        .is_ok_and(|code| matches!(code & 0xff, 18..=20))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_values_are_the_fault_of_rows() {
+        for code in ["22P02", "23505", "23503", "18", "19", "1555", "20"] {
+            assert!(is_about_rows(code), "{code}");
+        }
+        for code in [
+            "28P01", "3D000", "55000", "42501", "42P01", "25006", "57P01", "8", "14", "26", "13",
+            "",
+        ] {
+            assert!(!is_about_rows(code), "{code}");
+        }
+        assert!(Error::Refused("x".into()).blames_rows());
+        assert!(!Error::Timeout(std::time::Duration::ZERO).blames_rows());
+    }
 
     #[test]
     fn what_passes_is_told_from_what_does_not() {

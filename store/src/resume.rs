@@ -16,6 +16,10 @@ use crate::{Error, FindingRow, PatientId, Store};
 /// Episodes that ended so lately may yet go on.
 pub const RECENT_SECONDS: f64 = 60.0;
 
+/// An alarm that lies further back than this has got its strip, or will never get one: packets are not acknowledged before
+/// the strips that they are in are stored. Strips that were removed because they are old are not made again.
+const STRIP_SECONDS: f64 = 3600.0;
+
 /// Where a device was left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resume {
@@ -34,7 +38,7 @@ pub struct Resume {
     /// The latest step of each of the device's alarms that are not cleared, of whichever record,
     /// in the order in which they were raised.
     pub standing: Vec<AlarmEvent>,
-    /// The raising step of each alarm of the record, cleared or not, that has no strip yet.
+    /// The raising step of each late alarm of the record, cleared or not, that has no strip yet.
     pub missing_strips: Vec<AlarmEvent>,
     /// Episodes of findings of the record that are not over, or ended less than [`RECENT_SECONDS`] before
     /// `durable_until`.
@@ -114,9 +118,11 @@ impl Store {
             latest_record!(),
             " JOIN alarm_events e ON e.device = r.device AND e.boot = r.boot
                 AND e.state = 'active'
-              WHERE NOT EXISTS (SELECT 1 FROM strips s WHERE s.alarm = e.alarm)
+              WHERE e.decided_at >= r.durable_until - $1 * r.base_rate_hz
+                AND NOT EXISTS (SELECT 1 FROM strips s WHERE s.alarm = e.alarm)
               ORDER BY e.utc, e.alarm"
         ))
+        .bind(STRIP_SECONDS)
         .fetch_all(pool)
         .await)?;
         for event in missing {

@@ -78,9 +78,12 @@ async fn records(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
     let layouts: Vec<_> = rows.iter().map(|row| row.layout.as_str()).collect();
     sqlx::query(concat!(
         "INSERT INTO records (device, boot, layout, base_rate_hz, anchor_index, anchor_utc,
-            anchor_hz, durable_until, ended, started_utc, updated_utc)
-         SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::text[], $4::float8[], $5::bigint[],
-            $6::bigint[], $7::float8[], $8::bigint[], $9::boolean[], $10::bigint[], $11::bigint[])",
+            anchor_hz, durable_until, ended, started_utc, updated_utc, origin_hz, origin_utc)
+         SELECT r.*, r.base_rate_hz, r.anchor_utc - round(r.anchor_index / r.base_rate_hz * 1e6)::bigint
+         FROM UNNEST($1::text[], $2::bigint[], $3::text[], $4::float8[], $5::bigint[],
+            $6::bigint[], $7::float8[], $8::bigint[], $9::boolean[], $10::bigint[], $11::bigint[])
+         AS r (device, boot, layout, base_rate_hz, anchor_index, anchor_utc, anchor_hz, durable_until, ended,
+            started_utc, updated_utc)",
         on_conflict!(records)
     ))
     .bind(column!(rows, device))
@@ -102,9 +105,13 @@ async fn records(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
 async fn beats(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
     let rows = &rows.beats;
     sqlx::query(concat!(
-        "INSERT INTO beats (device, boot, r_peak, class, utc)
-         SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[])",
-        on_conflict!(beats)
+        "INSERT INTO beats (device, boot, r_peak, class, utc, day)
+         SELECT b.device, b.boot, b.r_peak, b.class, b.utc, beat_day(r.origin_utc, r.origin_hz, b.r_peak)
+         FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[])
+            AS b (device, boot, r_peak, class, utc)
+         LEFT JOIN records r ON r.device = b.device COLLATE \"C\" AND r.boot = b.boot
+         ON CONFLICT (device, boot, r_peak, day)",
+        on_conflict!(beat)
     ))
     .bind(column!(rows, device))
     .bind(column!(rows, boot))

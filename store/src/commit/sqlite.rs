@@ -74,8 +74,8 @@ async fn beats(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Written {
     for row in &rows.beats {
         sqlx::query(concat!(
             "INSERT INTO beats (device, boot, r_peak, class, utc)
-             VALUES ($1, $2, $3, $4, $5)",
-            on_conflict!(beats)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (device, boot, r_peak)",
+            on_conflict!(beat)
         ))
         .bind(row.device)
         .bind(row.boot)

@@ -330,6 +330,7 @@ pub(crate) async fn deliveries_are_in_order_per_device(db: &Database) {
         pending: 1,
         held: 0,
         dead: 1,
+        oldest: Some(messages[2].stored),
     };
     assert_eq!(store.backlog().await.unwrap(), [backlog]);
     let dead = store

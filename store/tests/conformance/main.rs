@@ -15,6 +15,7 @@ mod delivery;
 mod devices;
 mod fixtures;
 mod opening;
+mod retention;
 mod storing;
 
 /// Each function below as a test on either database.
@@ -70,4 +71,9 @@ on_both! {
     delivery::devices_with_alarms_are_found
     opening::migrating_again_changes_nothing
     opening::a_newer_database_is_left_alone
+    retention::what_is_old_goes_and_what_is_young_stays
+    retention::an_open_alarm_keeps_its_rows
+    retention::nothing_young_is_ever_removed
+    retention::one_process_at_a_time_has_the_lease
+    retention::removed_rows_give_their_room_back
 }

@@ -22,9 +22,10 @@ pub(crate) async fn a_newer_database_is_left_alone(db: &Database) {
         .unwrap();
     let error = db.store.migrate().await.unwrap_err();
     assert!(
-        matches!(error, Error::Migration(_)) && !error.is_transient(),
+        matches!(error, Error::Newer { found: 9999, .. }) && !error.is_transient(),
         "{error:?}"
     );
+    assert!(error.to_string().contains("9999"), "{error}");
 }
 
 /// A database that is not there is worth another try; one that cannot be meant is not.
