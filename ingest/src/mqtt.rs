@@ -55,6 +55,9 @@ pub use monitor::{Counts, Loss, Monitor, State};
 pub use publisher::{Progress, Publisher, PublisherConfig};
 pub use retainer::Retainer;
 
+/// A connection that ends sooner after it stood was of no use: the pauses between tries go on growing.
+const STEADY: Duration = Duration::from_secs(5);
+
 /// How long the goodbye may take once nothing is waited for any more.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -94,6 +97,7 @@ pub async fn run(
             deliveries: Some(deliveries.clone()),
             monitor: Arc::clone(&monitor),
             shutdown: shutdown.clone(),
+            n_brief: 0,
         };
         connections.spawn(connection.run());
     }
@@ -121,6 +125,8 @@ struct Connection {
     deliveries: Option<mpsc::Sender<Delivery>>,
     monitor: Arc<Monitor>,
     shutdown: CancellationToken,
+    /// Connections on end that stood for less than [`STEADY`].
+    n_brief: u32,
 }
 
 /// How a session ended.
@@ -150,6 +156,8 @@ struct Session {
     parked: Parked,
     /// The broker had kept what was not acknowledged.
     is_resumed: bool,
+    /// When it was subscribed.
+    stands_since: Option<Instant>,
     /// Once shutdown has begun: when to stop waiting.
     deadline: Option<Instant>,
     said_goodbye: bool,
@@ -176,10 +184,21 @@ impl Connection {
                 }
             };
             self.monitor.count_loss(loss);
+            // Many brokers do not say that they have given the session to another.
+            let problem = match loss {
+                Loss::Network if self.n_brief >= 3 => {
+                    format!("{problem}, again soon: another client may use the same client id")
+                }
+                _ => problem,
+            };
             if self.shutdown.is_cancelled() {
                 break;
             }
-            let wait = backoff.wait();
+            // Two that take the session from each other in turns would carry nothing.
+            let wait = match loss {
+                Loss::TakenOver => self.config.reconnect_max,
+                _ => backoff.wait(),
+            };
             let (host, port) = &self.address;
             tracing::warn!(
                 connection = self.number,
@@ -240,6 +259,7 @@ impl Connection {
             ledger: Arc::new(Ledger::default()),
             parked: Parked::default(),
             is_resumed: false,
+            stands_since: None,
             deadline: None,
             said_goodbye: false,
         };
@@ -277,21 +297,24 @@ impl Connection {
                     Wake::Deadline => session.say_goodbye(),
                 }
             };
-            if let Err(ended) = self.handle(event, &mut session, backoff) {
+            if let Err(ended) = self.handle(event, &mut session) {
                 break ended;
             }
         };
         session.parked.forget(&self.monitor);
+        match session.stands_since.map(|since| since.elapsed()) {
+            Some(stood) if stood < STEADY => self.n_brief += 1,
+            Some(_) => {
+                self.n_brief = 0;
+                backoff.reset();
+            }
+            None => {}
+        }
         ended
     }
 
     /// Deals with what happened on the connection; an error ends it.
-    fn handle(
-        &self,
-        event: Result<Event, Broken>,
-        session: &mut Session,
-        backoff: &mut Backoff,
-    ) -> Result<(), Ended> {
+    fn handle(&self, event: Result<Event, Broken>, session: &mut Session) -> Result<(), Ended> {
         match event {
             Ok(Event::Connected { session_present }) => {
                 session.is_resumed = session_present;
@@ -303,7 +326,7 @@ impl Connection {
             }
             Ok(Event::Subscribed(Ok(()))) => {
                 let session_present = session.is_resumed;
-                backoff.reset();
+                session.stands_since = Some(Instant::now());
                 self.monitor.connects.fetch_add(1, Relaxed);
                 tracing::info!(
                     connection = self.number,
@@ -332,6 +355,10 @@ impl Connection {
             Ok(Event::Disconnected) | Err(_) if session.said_goodbye => Err(Ended::Shutdown),
             Ok(_) => Ok(()),
             Err(Broken::Lost(problem)) => Err(Ended::Lost(Loss::Network, problem)),
+            Err(Broken::TakenOver) => {
+                let problem = "another client uses the same client id".to_owned();
+                Err(Ended::Lost(Loss::TakenOver, problem))
+            }
             Err(Broken::Refused(code)) => {
                 let problem = format!("connection refused: {code}");
                 Err(Ended::Lost(Loss::Refused, problem))

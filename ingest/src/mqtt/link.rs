@@ -70,6 +70,8 @@ pub(super) enum Broken {
     Refused(String),
     /// It could not be reached, closed the connection or fell silent.
     Lost(String),
+    /// Another client has connected under the same name. Only MQTT 5 says so.
+    TakenOver,
 }
 
 /// The reading side: must be polled for anything to happen.
@@ -247,6 +249,10 @@ fn broken_v5(error: rumqttc::v5::ConnectionError) -> Broken {
             Broken::Refused(format!("{code:?}"))
         }
         rumqttc::v5::ConnectionError::Io(error) => Broken::Lost(error.to_string()),
+        rumqttc::v5::ConnectionError::MqttState(rumqttc::v5::StateError::ServerDisconnect {
+            reason_code: v5::DisconnectReasonCode::SessionTakenOver,
+            ..
+        }) => Broken::TakenOver,
         other => Broken::Lost(other.to_string()),
     }
 }

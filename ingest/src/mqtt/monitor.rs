@@ -34,15 +34,18 @@ pub enum Loss {
     Subscription,
     /// More was waiting for the pipeline than may wait; the broker keeps the rest.
     Overload,
+    /// Another client has connected under the same client id.
+    TakenOver,
 }
 
 impl Loss {
     /// Every reason.
-    pub const ALL: [Loss; 4] = [
+    pub const ALL: [Loss; 5] = [
         Self::Network,
         Self::Refused,
         Self::Subscription,
         Self::Overload,
+        Self::TakenOver,
     ];
 
     /// The word for it in labels.
@@ -52,6 +55,7 @@ impl Loss {
             Self::Refused => "refused",
             Self::Subscription => "subscription",
             Self::Overload => "overload",
+            Self::TakenOver => "taken_over",
         }
     }
 }

@@ -239,6 +239,7 @@ impl Sending {
             let problem = match ended {
                 Ok(()) => return,
                 Err(Broken::Lost(problem) | Broken::Refused(problem)) => problem,
+                Err(Broken::TakenOver) => "another client uses the same client id".to_owned(),
             };
             tracing::debug!(problem, "publisher connection lost");
             self.progress.send_modify(|progress| {

@@ -137,6 +137,7 @@ impl Keeping {
             let problem = match ended {
                 Ok(()) => return,
                 Err(Broken::Lost(problem) | Broken::Refused(problem)) => problem,
+                Err(Broken::TakenOver) => "another client uses the same client id".to_owned(),
             };
             let was_connected = self.progress.borrow().is_connected;
             if was_connected || self.progress.borrow().problem.is_none() {
