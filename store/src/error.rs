@@ -134,11 +134,13 @@ fn passes(code: &str) -> bool {
         .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13))
 }
 
-/// Whether a code is about the values of rows: a data exception or an integrity violation of PostgreSQL, too big, constraint
-/// or mismatch of SQLite.
+/// Whether a code is about the values of rows: a cardinality or integrity violation, a data exception, a limit of the program
+/// (PostgreSQL); too big, constraint, mismatch (SQLite).
 fn is_about_rows(code: &str) -> bool {
     if code.len() == 5 {
-        return code.starts_with("22") || code.starts_with("23");
+        return ["21", "22", "23", "54"]
+            .iter()
+            .any(|class| code.starts_with(class));
     }
     code.parse::<u32>()
         .is_ok_and(|code| matches!(code & 0xff, 18..=20))
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn only_values_are_the_fault_of_rows() {
-        for code in ["22P02", "23505", "23503", "18", "19", "1555", "20"] {
+        for code in ["22P02", "23505", "54000", "21000", "18", "19", "1555", "20"] {
             assert!(is_about_rows(code), "{code}");
         }
         for code in [

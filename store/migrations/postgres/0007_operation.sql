@@ -7,9 +7,10 @@ CREATE TABLE heartbeat (
 );
 
 -- How the samples of a record lay in UTC when it was stored first. Unlike the anchor it never changes, so that what is
--- computed from it is the same whenever it is computed: when sample 0 was taken, and the base rate.
-ALTER TABLE records ADD COLUMN origin_utc BIGINT, ADD COLUMN origin_hz DOUBLE PRECISION;
-UPDATE records SET origin_hz = base_rate_hz, origin_utc = anchor_utc - round(anchor_index / base_rate_hz * 1e6)::bigint;
+-- computed from it is the same whenever it is computed: when sample 0 was taken (microseconds; not a BIGINT, for an index may be
+-- absurd), and the base rate.
+ALTER TABLE records ADD COLUMN origin_utc DOUBLE PRECISION, ADD COLUMN origin_hz DOUBLE PRECISION;
+UPDATE records SET origin_hz = base_rate_hz, origin_utc = anchor_utc - anchor_index / base_rate_hz * 1e6;
 ALTER TABLE records
     ALTER COLUMN origin_utc SET NOT NULL,
     ALTER COLUMN origin_hz SET NOT NULL,
@@ -38,10 +39,11 @@ CREATE INDEX beats_by_time ON beats (device, utc);
 
 CREATE TABLE beats_default PARTITION OF beats DEFAULT;
 
--- The day of a beat. -1 where its record is not known.
-CREATE FUNCTION beat_day(origin_utc BIGINT, origin_hz DOUBLE PRECISION, r_peak BIGINT) RETURNS INTEGER
+-- The day of a beat. -1 where its record is not known, or its index is absurd.
+CREATE FUNCTION beat_day(origin_utc DOUBLE PRECISION, origin_hz DOUBLE PRECISION, r_peak BIGINT) RETURNS INTEGER
     LANGUAGE SQL IMMUTABLE PARALLEL SAFE
-    RETURN COALESCE(floor((origin_utc + r_peak / origin_hz * 1e6) / 86400e6)::integer, -1);
+    RETURN CASE WHEN origin_utc + r_peak / origin_hz * 1e6 BETWEEN 0 AND 86400e11
+        THEN floor((origin_utc + r_peak / origin_hz * 1e6) / 86400e6)::integer ELSE -1 END;
 
 DO $$
 DECLARE
@@ -50,6 +52,7 @@ BEGIN
     FOR a_day IN
         SELECT DISTINCT beat_day(r.origin_utc, r.origin_hz, b.r_peak)
         FROM beats_before b JOIN records r ON r.device = b.device AND r.boot = b.boot
+        WHERE beat_day(r.origin_utc, r.origin_hz, b.r_peak) >= 0
         UNION
         SELECT generate_series(current_date - 1, current_date + 7, interval '1 day')::date - DATE '1970-01-01'
     LOOP
@@ -64,3 +67,6 @@ INSERT INTO beats (device, boot, r_peak, class, utc, day)
     FROM beats_before b LEFT JOIN records r ON r.device = b.device AND r.boot = b.boot;
 
 DROP TABLE beats_before;
+
+-- For whether somebody is still to be told of an alarm.
+CREATE INDEX outbox_by_alarm ON outbox (alarm);

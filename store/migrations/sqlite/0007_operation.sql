@@ -6,3 +6,6 @@ CREATE TABLE heartbeat (
     id  INTEGER PRIMARY KEY CHECK (id = 1),
     utc INTEGER NOT NULL
 ) STRICT;
+
+-- For whether somebody is still to be told of an alarm.
+CREATE INDEX outbox_by_alarm ON outbox (alarm);

@@ -79,7 +79,7 @@ async fn records(connection: &mut PgConnection, rows: &Rows<'_>) -> Written {
     sqlx::query(concat!(
         "INSERT INTO records (device, boot, layout, base_rate_hz, anchor_index, anchor_utc,
             anchor_hz, durable_until, ended, started_utc, updated_utc, origin_hz, origin_utc)
-         SELECT r.*, r.base_rate_hz, r.anchor_utc - round(r.anchor_index / r.base_rate_hz * 1e6)::bigint
+         SELECT r.*, r.base_rate_hz, r.anchor_utc - r.anchor_index / r.base_rate_hz * 1e6
          FROM UNNEST($1::text[], $2::bigint[], $3::text[], $4::float8[], $5::bigint[],
             $6::bigint[], $7::float8[], $8::bigint[], $9::boolean[], $10::bigint[], $11::bigint[])
          AS r (device, boot, layout, base_rate_hz, anchor_index, anchor_utc, anchor_hz, durable_until, ended,

@@ -76,4 +76,5 @@ on_both! {
     retention::nothing_young_is_ever_removed
     retention::one_process_at_a_time_has_the_lease
     retention::removed_rows_give_their_room_back
+    retention::absurd_positions_are_kept_like_others
 }

@@ -259,6 +259,26 @@ async fn a_beat_stored_again_with_another_utc_is_stored_once() {
     db.end().await;
 }
 
+/// A device may say that it has run since before the big bang.
+pub(crate) async fn absurd_positions_are_kept_like_others(db: &Database) {
+    let record = record("w", 1);
+    let far = i64::MAX.cast_unsigned() - 10;
+    let mut batch = Batch {
+        records: vec![update(&record, far, 5)],
+        beats: vec![
+            (record.clone(), beat(0, None), Utc(1)),
+            (record.clone(), beat(far, None), Utc(2)),
+        ],
+        ..Batch::default()
+    };
+    db.store.commit(&batch).await.unwrap();
+    batch.records[0].anchor.index = SampleIndex(3);
+    db.store.commit(&batch).await.unwrap();
+    assert_eq!(db.count("beats").await, 2);
+    remove_all(&db.store, Utc(2)).await;
+    assert_eq!(db.count("beats").await, 1);
+}
+
 /// Without a partition beats are kept all the same, and go when they are old.
 #[tokio::test]
 async fn beats_without_a_partition_go_to_the_default_one() {
