@@ -4,21 +4,26 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use store::Store;
+use store::{Lease, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::calibration;
 use crate::config::Config;
 use crate::delivery::Outgoing;
-use crate::http::{self, Running, Service};
+use crate::http::{self, Running, Service, Starting};
 use crate::live::LiveBus;
 use crate::metrics::Metrics;
+use crate::ownership;
 use crate::pipeline::{self, Known, Pipeline};
 use crate::usual;
 use crate::wall;
+
+/// How often a process that stands by asks whether it is its turn.
+const STANDBY: Duration = Duration::from_millis(250);
 
 /// Pauses between tries to reach the database.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -27,7 +32,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 pub struct App {
     config: Config,
     service: Arc<Service>,
-    starting: watch::Sender<String>,
+    starting: watch::Sender<Starting>,
     address: SocketAddr,
     server: JoinHandle<std::io::Result<()>>,
     /// Ends the service.
@@ -72,7 +77,6 @@ impl App {
     /// An address that cannot be had.
     pub async fn build(config: Config, shutdown: CancellationToken) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::new()?);
-        metrics.started.set(wall::utc().0 as f64 / 1e6);
         let wanted = config.http.listen;
         let listen = |source| Error::Listen {
             address: wanted,
@@ -80,13 +84,14 @@ impl App {
         };
         let listener = TcpListener::bind(wanted).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let (starting, why) = watch::channel("starting".to_owned());
+        let (starting, why) = watch::channel(Starting::Database("starting".to_owned()));
         let http_shutdown = CancellationToken::new();
         let service = Arc::new(Service {
             metrics,
             live: LiveBus::default(),
             running: OnceLock::new(),
             starting: why,
+            watchdog: config.service.watchdog,
             alarm: config.alarm.clone(),
             changes: tokio::sync::Mutex::default(),
             shutdown: shutdown.clone(),
@@ -147,15 +152,17 @@ impl App {
 async fn run_pipeline(
     config: Config,
     service: &Service,
-    starting: &watch::Sender<String>,
+    starting: &watch::Sender<Starting>,
     shutdown: &CancellationToken,
     drain: Duration,
 ) -> Result<(), Error> {
+    let owner = Uuid::from_u128(rand::random());
     let opened = tokio::select! {
-        opened = open_store(&config.store, starting) => opened?,
+        opened = open(&config.store, owner, service, starting) => opened?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    let (store, known) = opened;
+    let (store, mut lease, known) = opened;
+    starting.send_replace(Starting::Models);
     let calibrations = Arc::clone(&known.calibrations);
     let mut pipeline = Pipeline::start(
         config,
@@ -166,51 +173,86 @@ async fn run_pipeline(
         Arc::clone(&service.outgoing),
         shutdown,
     )?;
+    let (heartbeat, beats) = watch::channel(None);
     let running = Running {
         store: store.clone(),
         handle: pipeline.handle.clone(),
         broker: Arc::clone(&pipeline.broker),
         database: pipeline.database.clone(),
+        heartbeat: beats,
+        health: Arc::clone(&pipeline.health),
         outgoing: Arc::clone(&service.outgoing),
     };
     if service.running.set(running).is_err() {
         return Err(Error::Failed("the pipeline was started twice".into()));
     }
     tokio::spawn(calibration::follow(
-        store,
+        store.clone(),
         calibrations,
         pipeline.handle.clone(),
         shutdown.clone(),
     ));
-    let broker = Arc::clone(&pipeline.broker);
+    let (broker, health) = (Arc::clone(&pipeline.broker), Arc::clone(&pipeline.health));
     let mut refresh = tokio::time::interval(Duration::from_secs(1));
+    let mut kept = Box::pin(ownership::keep(&store, &mut lease, owner, &heartbeat));
     loop {
         tokio::select! {
             // First, for after it tasks may end.
             biased;
             () = shutdown.cancelled() => break,
             why = pipeline.failed() => return Err(Error::Failed(why)),
-            _ = refresh.tick() => service.metrics.observe_broker(&broker),
+            why = &mut kept => return Err(Error::Failed(why)),
+            _ = refresh.tick() => {
+                service.metrics.observe_broker(&broker);
+                service.metrics.observe_health(&health, wall::instant());
+                let is_writable = service.running.get().is_some_and(Running::is_writable);
+                service.metrics.set_ready("database", is_writable);
+                service.metrics.set_ready("broker", broker.ready().is_ok());
+            }
         }
     }
+    // The right to work on the database is kept until nothing more is written.
+    drop(kept);
     tracing::info!("stopping");
-    if pipeline.drain(drain).await {
+    let started = wall::instant();
+    health.stop();
+    let is_drained = pipeline.drain(drain).await;
+    lease.release().await;
+    let seconds = started.elapsed().as_secs_f64();
+    if is_drained {
+        tracing::info!(seconds, "stopped");
         Ok(())
     } else {
         Err(Error::Drain(drain))
     }
 }
 
-/// Opens the database, as often as it takes, and reads what a restart needs.
-async fn open_store(
+/// Opens the database, waits until no other process works on it, and reads what a restart needs; as often as it takes.
+async fn open(
     config: &store::Config,
-    starting: &watch::Sender<String>,
-) -> Result<(Store, Known), store::Error> {
+    owner: Uuid,
+    service: &Service,
+    starting: &watch::Sender<Starting>,
+) -> Result<(Store, Lease, Known), store::Error> {
     let mut pause = BACKOFF.0;
+    let metrics = &service.metrics;
     loop {
         let attempt = async {
             let store = Store::open(config).await?;
             store.migrate().await?;
+            metrics.set_ready("database", true);
+            let mut lease = store.lease(owner).await?;
+            let mut is_said = false;
+            while !lease.take().await? {
+                if !is_said {
+                    tracing::info!("another process works on this database, standing by");
+                    starting.send_replace(Starting::Standby);
+                }
+                is_said = true;
+                tokio::time::sleep(STANDBY).await;
+            }
+            metrics.set_ready("lease", true);
+            // Only now: what the process before has stored to its end is in it.
             let known = Known {
                 resume: store.resume().await?,
                 devices: store.devices().await?,
@@ -218,13 +260,15 @@ async fn open_store(
                 baselines: usual::read(store.baselines().await?),
                 pauses: store.pauses(wall::utc()).await?,
             };
-            Ok::<_, store::Error>((store, known))
+            Ok::<_, store::Error>((store, lease, known))
         };
         match attempt.await {
             Ok(opened) => return Ok(opened),
             Err(error) if error.is_transient() => {
                 tracing::warn!(error = ?error, "database not reachable, trying again");
-                starting.send_replace(error.to_string());
+                metrics.set_ready("database", false);
+                metrics.set_ready("lease", false);
+                starting.send_replace(Starting::Database(error.explain()));
             }
             Err(error) => return Err(error),
         }

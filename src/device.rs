@@ -51,6 +51,7 @@ struct Held<A> {
     boot: BootId,
     end: SampleIndex,
     rate_hz: f64,
+    arrived: Utc,
     ack: A,
 }
 
@@ -138,6 +139,11 @@ impl<A> Device<A> {
         self.held.len()
     }
 
+    /// When the oldest of the packets arrived that wait to be acknowledged.
+    pub fn oldest_held(&self) -> Option<Utc> {
+        self.held.first().map(|held| held.arrived)
+    }
+
     /// Takes one packet. Acks come back of packets that can have no effect.
     pub fn packet(
         &mut self,
@@ -163,6 +169,7 @@ impl<A> Device<A> {
                 boot,
                 end,
                 rate_hz,
+                arrived: now,
                 ack,
             });
         } else {

@@ -13,6 +13,7 @@ mod pauses;
 mod subscribers;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -26,9 +27,11 @@ use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
 use crate::delivery::Outgoing;
+use crate::health::Health;
 use crate::live::LiveBus;
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
+use crate::wall;
 
 /// What requests are answered with.
 pub struct Service {
@@ -38,8 +41,10 @@ pub struct Service {
     pub live: LiveBus,
     /// Set once the database and the pipeline stand.
     pub running: OnceLock<Running>,
-    /// Why the service is not ready yet, until `running` is set.
-    pub starting: watch::Receiver<String>,
+    /// What the start waits for, until `running` is set.
+    pub starting: watch::Receiver<Starting>,
+    /// How long a stage may not get on; 0 for ever.
+    pub watchdog: Duration,
     /// What is alarmed on, and the limits of a patient who has none of their own.
     pub alarm: alarm::Config,
     /// Held while limits or wearers change, so that the shards learn of changes in the order in which they are stored.
@@ -58,10 +63,42 @@ pub struct Running {
     pub handle: Handle,
     /// Whether the broker can be reached.
     pub broker: Arc<ingest::mqtt::Monitor>,
-    /// Why the database cannot be written, if it cannot.
+    /// Why what was found cannot be written, if it cannot.
     pub database: watch::Receiver<Option<String>>,
+    /// The same of a row that is written every few seconds.
+    pub heartbeat: watch::Receiver<Option<String>>,
+    /// Whether every stage gets on.
+    pub health: Arc<Health>,
     /// As in [`Service`].
     pub outgoing: Arc<Outgoing>,
+}
+
+/// What the start waits for.
+#[derive(Debug, Clone)]
+pub enum Starting {
+    /// The database, and why it cannot be used.
+    Database(String),
+    /// The process that works on the database.
+    Standby,
+    /// The models, which are being loaded.
+    Models,
+}
+
+impl std::fmt::Display for Starting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Database(why) => f.write_str(why),
+            Self::Standby => f.write_str("another process works on this database; standing by"),
+            Self::Models => f.write_str("loading the models"),
+        }
+    }
+}
+
+impl Running {
+    /// Whether the database takes what it is given.
+    pub fn is_writable(&self) -> bool {
+        self.database.borrow().is_none() && self.heartbeat.borrow().is_none()
+    }
 }
 
 impl Service {
@@ -69,14 +106,14 @@ impl Service {
     fn running(&self) -> Result<&Running, error::Error> {
         self.running
             .get()
-            .ok_or_else(|| error::Error::NotReady(self.starting.borrow().clone()))
+            .ok_or_else(|| error::Error::NotReady(self.starting.borrow().to_string()))
     }
 }
 
 /// The routes.
 pub fn router(service: Arc<Service>) -> Router {
     Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route(
@@ -200,23 +237,74 @@ async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
     )
 }
 
+/// Alive means: what has something to do gets on with it, or waits for the database. Otherwise starting again may help.
+async fn healthz(State(service): State<Arc<Service>>) -> Response {
+    let stuck = match service.running.get() {
+        Some(running) if !service.watchdog.is_zero() => {
+            running.health.stuck(wall::instant(), service.watchdog)
+        }
+        _ => Vec::new(),
+    };
+    if stuck.is_empty() {
+        "ok\n".into_response()
+    } else {
+        tracing::error!(?stuck, "not alive");
+        let text = format!("{}\n", stuck.join("\n"));
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    }
+}
+
+/// How long shards may take to answer.
+const SHARD_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Ready means: packets are taken and what they say is kept. Otherwise the answer says what is missing.
 async fn readyz(State(service): State<Arc<Service>>) -> Response {
-    let checks = match service.running.get() {
-        None => json::Checks {
-            database: service.starting.borrow().clone(),
-            broker: "waiting".into(),
-        },
-        Some(running) => json::Checks {
-            database: running
-                .database
-                .borrow()
-                .clone()
-                .unwrap_or_else(|| "ok".into()),
-            broker: running.broker.ready().err().unwrap_or_else(|| "ok".into()),
-        },
+    use json::Check;
+    let waiting = || Check::not("waiting", "not started");
+    let mut checks = match service.running.get() {
+        None => {
+            let mut checks = json::Checks {
+                database: Check::ok(),
+                lease: waiting(),
+                models: waiting(),
+                broker: waiting(),
+                shards: waiting(),
+            };
+            let starting = service.starting.borrow();
+            let check = Check::not("waiting", starting.to_string());
+            match &*starting {
+                Starting::Database(_) => checks.database = check,
+                Starting::Standby => checks.lease = check,
+                Starting::Models => (checks.lease, checks.models) = (Check::ok(), check),
+            }
+            checks
+        }
+        Some(running) => {
+            let problem = running.database.borrow().clone();
+            let problem = problem.or_else(|| running.heartbeat.borrow().clone());
+            let shards = running.handle.unanswered(SHARD_PATIENCE).await;
+            json::Checks {
+                database: problem.map_or_else(Check::ok, |why| Check::not("failing", why)),
+                lease: Check::ok(),
+                models: Check::ok(),
+                broker: match running.broker.ready() {
+                    Ok(()) => Check::ok(),
+                    Err(why) => Check::not("failing", why),
+                },
+                shards: match shards {
+                    0 => Check::ok(),
+                    n => Check::not(
+                        "failing",
+                        format!("{n} do not answer within {SHARD_PATIENCE:?}"),
+                    ),
+                },
+            }
+        }
     };
-    let ready = checks.database == "ok" && checks.broker == "ok";
+    if service.shutdown.is_cancelled() {
+        checks.broker = Check::not("stopping", "the service is stopping");
+    }
+    let ready = checks.all_ok();
     let status = if ready {
         StatusCode::OK
     } else {

@@ -1,10 +1,15 @@
 //! What the service counts, in the order of a sample's way. Names and help texts are here and
 //! nowhere else; labels are bounded and never name a device.
 
+use std::time::{Duration, Instant};
+
+use ecg::Utc;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use crate::health::Health;
 
 /// Every metric of the service.
 pub struct Metrics {
@@ -69,8 +74,6 @@ pub struct Metrics {
     pub live_lagged: IntCounter,
     /// `devices_online`
     pub devices_online: IntGauge,
-    /// `process_start_time_seconds`
-    pub started: Gauge,
     /// `delivery_latency_seconds`
     pub delivery_latency: Histogram,
     /// `delivery_attempts_total{outcome}`
@@ -87,6 +90,44 @@ pub struct Metrics {
     pub announced: IntCounter,
     /// `delivery_mqtt_failures_total`
     pub announce_failures: IntCounter,
+    /// `delivery_oldest_seconds{subscriber}`
+    pub delivery_oldest: GaugeVec,
+    /// `service_ready{check}`
+    pub ready: IntGaugeVec,
+    /// `ingest_connections`
+    pub connections: IntGauge,
+    /// `ingest_messages_total`
+    pub messages: IntCounter,
+    /// `ingest_payload_bytes_total`
+    pub payload_bytes: IntCounter,
+    /// `ingest_acked_total`
+    pub acked: IntCounter,
+    /// `ingest_connects_total`
+    pub connects: IntCounter,
+    /// `ingest_parked_messages`
+    pub parked: IntGauge,
+    /// `channel_depth{channel}`
+    pub depth: IntGaugeVec,
+    /// `channel_capacity{channel}`
+    pub capacity: IntGaugeVec,
+    /// `stage_busy_seconds_total{stage}`
+    pub busy: CounterVec,
+    /// `stage_waiting_seconds_total{stage}`
+    pub waiting: CounterVec,
+    /// `stage_stalled_seconds{stage}`
+    pub stalled: GaugeVec,
+    /// `stage_oldest_seconds{stage}`
+    pub oldest: GaugeVec,
+    /// `retention_rows_total{table}`
+    pub retention_rows: IntCounterVec,
+    /// `retention_partitions_total`
+    pub retention_partitions: IntCounter,
+    /// `retention_partitions_missing`
+    pub partitions_missing: IntGauge,
+    /// `retention_success_seconds`
+    pub retention_success: Gauge,
+    /// `retention_failures_total`
+    pub retention_failures: IntCounter,
 }
 
 impl Metrics {
@@ -137,8 +178,34 @@ impl Metrics {
             "CPU seconds spent from packet to facts and alarms.",
         )?;
         registry.register(Box::new(dsp_seconds.clone()))?;
-        let started = Gauge::new("process_start_time_seconds", "Unix time of the start.")?;
-        registry.register(Box::new(started.clone()))?;
+        // Memory, processor, files and start of this process; only Linux tells.
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        let retention_success = Gauge::new(
+            "retention_success_seconds",
+            "Unix time of the last round of removing old rows that was completed.",
+        )?;
+        registry.register(Box::new(retention_success.clone()))?;
+        let seconds = |name: &str, help: &str, label: &str| {
+            let metric = GaugeVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let seconds_total = |name: &str, help: &str| {
+            let metric = CounterVec::new(Opts::new(name, help), &["stage"])?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let ready = gauges(
+            "service_ready",
+            "Whether what the service needs is there, as /readyz says: database, lease, broker.",
+            &["check"],
+        )?;
+        for check in ["database", "lease", "broker"] {
+            ready.with_label_values(&[check]).set(0);
+        }
         Ok(Self {
             packets: counter("ingest_packets_total", "Packets received over MQTT.")?,
             lost_packets: counters(
@@ -234,7 +301,6 @@ impl Metrics {
                 "Live events that slow subscribers missed; they are told so.",
             )?,
             devices_online: gauge("devices_online", "Devices that have sent data lately.")?,
-            started,
             delivery_latency: histogram(
                 "delivery_latency_seconds",
                 "From a message's commit to the receiver's 2xx.",
@@ -273,6 +339,66 @@ impl Metrics {
                 "delivery_mqtt_failures_total",
                 "Sets of open alarms that the broker has refused.",
             )?,
+            delivery_oldest: seconds(
+                "delivery_oldest_seconds",
+                "Age of the oldest message that a subscriber is still to get.",
+                "subscriber",
+            )?,
+            ready,
+            connections: gauge(
+                "ingest_connections",
+                "MQTT connections that there should be.",
+            )?,
+            messages: counter(
+                "ingest_messages_total",
+                "MQTT messages received, those sent again included.",
+            )?,
+            payload_bytes: counter("ingest_payload_bytes_total", "Bytes in them.")?,
+            acked: counter(
+                "ingest_acked_total",
+                "MQTT messages acknowledged: all that they say is durable.",
+            )?,
+            connects: counter("ingest_connects_total", "MQTT connections made.")?,
+            parked: gauge(
+                "ingest_parked_messages",
+                "MQTT messages that wait in memory for the pipeline.",
+            )?,
+            depth: gauges("channel_depth", "What is in a channel.", &["channel"])?,
+            capacity: gauges("channel_capacity", "What fits in a channel.", &["channel"])?,
+            busy: seconds_total("stage_busy_seconds_total", "How long a stage has worked.")?,
+            waiting: seconds_total(
+                "stage_waiting_seconds_total",
+                "How long a stage has waited for the one behind it or for the database.",
+            )?,
+            stalled: seconds(
+                "stage_stalled_seconds",
+                "How long a stage has not got on although it had something to do; 0 where it does.",
+                "stage",
+            )?,
+            oldest: seconds(
+                "stage_oldest_seconds",
+                "Age of the oldest of what a stage has not finished: of a shard, the oldest packet that is not \
+                 acknowledged; of persist, the oldest packet whose rows are being committed.",
+                "stage",
+            )?,
+            retention_rows: counters(
+                "retention_rows_total",
+                "Rows removed because they were older than the settings say, by table.",
+                &["table"],
+            )?,
+            retention_partitions: counter(
+                "retention_partitions_total",
+                "Days of beats dropped because they were older than the settings say.",
+            )?,
+            partitions_missing: gauge(
+                "retention_partitions_missing",
+                "Days of the next week that have no partition; their beats go to the default one.",
+            )?,
+            retention_success,
+            retention_failures: counter(
+                "retention_failures_total",
+                "Rounds of removing old rows that failed and are tried again.",
+            )?,
             registry,
         })
     }
@@ -285,17 +411,57 @@ impl Metrics {
             counter.inc_by(total.saturating_sub(counter.get()));
         };
         catch_up(&self.refused_topics, counts.refused_topics);
+        catch_up(&self.messages, counts.messages);
+        catch_up(&self.payload_bytes, counts.payload_bytes);
+        catch_up(&self.acked, counts.acked);
+        catch_up(&self.connects, counts.connects);
+        let gauge = |gauge: &IntGauge, n: u64| gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
+        gauge(&self.parked, counts.parked);
         for (loss, total) in Loss::ALL.into_iter().zip(counts.losses) {
             catch_up(&self.disconnects.with_label_values(&[loss.name()]), total);
         }
         let states = monitor.watch();
         let up = |state: &&State| matches!(state, State::Connected { .. });
         let n_up = states.borrow().iter().filter(up).count();
-        self.connected.set(i64::try_from(n_up).unwrap_or(i64::MAX));
+        gauge(&self.connected, n_up as u64);
+        gauge(&self.connections, states.borrow().len() as u64);
+    }
+
+    /// Whether something is there that the service needs.
+    pub fn set_ready(&self, check: &str, is_ready: bool) {
+        self.ready
+            .with_label_values(&[check])
+            .set(i64::from(is_ready));
+    }
+
+    /// Sees how stages and channels stand. To be called once a second, by one task only.
+    pub fn observe_health(&self, health: &Health, now: Instant) {
+        let catch_up = |counter: prometheus::Counter, total: Duration| {
+            counter.inc_by((total.as_secs_f64() - counter.get()).max(0.0));
+        };
+        for view in health.look(now) {
+            let label = &[view.name.as_str()];
+            catch_up(self.busy.with_label_values(label), view.busy);
+            catch_up(self.waiting.with_label_values(label), view.waiting);
+            self.stalled
+                .with_label_values(label)
+                .set(view.stalled.as_secs_f64());
+            self.oldest
+                .with_label_values(label)
+                .set(view.oldest.as_secs_f64());
+        }
+        let set = |gauge: &IntGaugeVec, name: &str, n: usize| {
+            let n = i64::try_from(n).unwrap_or(i64::MAX);
+            gauge.with_label_values(&[name]).set(n);
+        };
+        for (name, depth, capacity) in health.channels() {
+            set(&self.depth, name, depth);
+            set(&self.capacity, name, capacity);
+        }
     }
 
     /// Takes over how much a subscriber has not got.
-    pub fn observe_backlog(&self, backlog: &store::Backlog) {
+    pub fn observe_backlog(&self, backlog: &store::Backlog, now: Utc) {
         let subscriber = backlog.subscriber.to_string();
         for (gauge, value) in [
             (&self.delivery_pending, backlog.pending),
@@ -304,10 +470,19 @@ impl Metrics {
         ] {
             gauge.with_label_values(&[&subscriber]).set(value);
         }
+        let oldest = backlog
+            .oldest
+            .map_or(0.0, |oldest| now.seconds_since(oldest));
+        self.delivery_oldest
+            .with_label_values(&[&subscriber])
+            .set(oldest.max(0.0));
     }
 
     /// Forgets a subscriber who is gone.
     pub fn forget_subscriber(&self, id: uuid::Uuid) {
+        self.delivery_oldest
+            .remove_label_values(&[&id.to_string()])
+            .ok();
         for gauge in [
             &self.delivery_pending,
             &self.delivery_held,

@@ -13,7 +13,8 @@
 //! | outgoing | persist, escalate, API -> deliver, announce | the word that there is news | news is news; the database has the rest |
 //!
 //! Behind persist, and never in its way: `deliver` takes messages from the database to webhooks, `escalate` writes those
-//! that nobody's silence makes, `announce` keeps open alarms on MQTT, over a connection of its own.
+//! that nobody's silence makes, `announce` keeps open alarms on MQTT, over a connection of its own, `retain` removes what is
+//! old.
 //!
 //! Nothing goes upstream but acks. Beats and alarms do not pass the models.
 
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::delivery::Outgoing;
+use crate::health::{Health, Stage};
 use crate::live::{DeviceStatus, LatestTwelve, LiveBus};
 use crate::metrics::Metrics;
 use crate::stage::analyse::{COMMITS_OUT, Calibrations, Command, Inbox, Shard, Shared, Wearer};
@@ -38,6 +40,7 @@ use crate::stage::announce::Announce;
 use crate::stage::deliver::Deliver;
 use crate::stage::escalate::Escalate;
 use crate::stage::persist::{Commit, Persist};
+use crate::stage::retain::Retain;
 use crate::stage::route::{self, Jam};
 use crate::usual::Baselines;
 use crate::wall;
@@ -55,6 +58,8 @@ pub struct Pipeline {
     pub broker: Arc<ingest::mqtt::Monitor>,
     /// Why the database cannot be written, if it cannot.
     pub database: watch::Receiver<Option<String>>,
+    /// Whether every stage gets on.
+    pub health: Arc<Health>,
     tasks: Vec<(&'static str, JoinHandle<()>)>,
     mqtt: JoinHandle<Result<(), ingest::Error>>,
     give_up: CancellationToken,
@@ -218,6 +223,7 @@ impl Pipeline {
             ..config.mqtt.clone()
         };
         let persist_config = config.persist.clone();
+        let retention = config.store.retention.clone();
         let delivery = Delivering {
             config: config.delivery.clone(),
             store: store.clone(),
@@ -228,8 +234,12 @@ impl Pipeline {
         let retainer = delivery.config.mqtt.then(|| Retainer::start(&config.mqtt));
         let retainer = retainer.transpose()?;
         let jam = Arc::new(Jam::default());
+        let mut health = Health::default();
+        let models = Stage::new("models");
+        health.watch(models.clone());
         let shared = Arc::new(Shared {
             config,
+            models,
             pool,
             reader: Arc::clone(&reader),
             metrics: Arc::clone(&metrics),
@@ -241,6 +251,7 @@ impl Pipeline {
         // 1. MQTT client -> route
         let (delivered, deliveries) = mpsc::channel(DELIVERIES);
         let broker = Arc::new(ingest::mqtt::Monitor::default());
+        let delivered_to_route = delivered.clone();
         let mqtt = ingest::mqtt::run(
             mqtt_config,
             delivered,
@@ -251,15 +262,22 @@ impl Pipeline {
         let mqtt = tokio::spawn(mqtt);
 
         // 2. route -> shards -> persist
+        let routing = Stage::new("route");
+        health.watch(routing.clone());
+        health.input("deliveries", &delivered_to_route);
+        drop(delivered_to_route);
         let (commits, to_commit) = mpsc::channel::<Commit>(COMMITS);
         let (mut inboxes, mut commands, mut committed) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (resume, wearers)) in resume_of.into_iter().zip(wearers_of).enumerate() {
             let (to_shard, deliveries) = mpsc::channel(SHARD_INBOX);
             let (to_command, commands_in) = mpsc::channel(COMMANDS);
             let (to_answer, committed_in) = mpsc::channel(COMMITS_OUT);
-            let commits = commits.clone();
-            let shared = Arc::clone(&shared);
-            let shard = Shard::new(index, shared, commits, committed_in, resume, wearers);
+            let stage = Stage::new(format!("shard {index}"));
+            health.watch(stage.clone());
+            health.input(&format!("shard {index} packets"), &to_shard);
+            health.input(&format!("shard {index} commands"), &to_command);
+            let (commits, shared) = (commits.clone(), Arc::clone(&shared));
+            let shard = Shard::new(index, shared, stage, commits, committed_in, resume, wearers);
             let inbox = Inbox {
                 deliveries,
                 commands: commands_in,
@@ -269,11 +287,15 @@ impl Pipeline {
             commands.push(to_command);
             committed.push(to_answer);
         }
+        let persisting = Stage::new("persist");
+        health.watch(persisting.clone());
+        health.input("commits", &commits);
         drop(commits);
-        tasks.push(("route", tokio::spawn(route::run(deliveries, inboxes, jam))));
+        let route = route::run(deliveries, inboxes, jam, routing);
+        tasks.push(("route", tokio::spawn(route)));
 
         // 3. persist -> database, and back to the shards, which acknowledge
-        let (health, database) = watch::channel(None);
+        let (writable, database) = watch::channel(None);
         let give_up = CancellationToken::new();
         let persist = Persist {
             config: persist_config,
@@ -281,14 +303,24 @@ impl Pipeline {
             commits: to_commit,
             committed,
             live,
-            health,
+            health: writable,
+            stage: persisting,
             metrics,
             give_up: give_up.clone(),
             outgoing,
         };
         tasks.push(("persist", tokio::spawn(persist.run())));
 
-        // 4. database -> webhooks, MQTT
+        // 4. database, without what is old
+        let retain = Retain {
+            config: retention,
+            store: delivery.store.clone(),
+            metrics: Arc::clone(&delivery.metrics),
+            shutdown: shutdown.clone(),
+        };
+        tasks.push(("retain", tokio::spawn(retain.run())));
+
+        // 5. database -> webhooks, MQTT
         delivery.start(retainer, shutdown, &mut tasks);
 
         let handle = Handle {
@@ -299,6 +331,7 @@ impl Pipeline {
             handle,
             broker,
             database,
+            health: Arc::new(health),
             tasks,
             mqtt,
             give_up,
@@ -416,6 +449,18 @@ impl Handle {
         }
         all.sort_by(|a, b| a.device.cmp(&b.device));
         Some(all)
+    }
+
+    /// How many shards do not answer within `patience`.
+    pub async fn unanswered(&self, patience: Duration) -> usize {
+        let asked = self.commands.iter().map(|shard| async move {
+            let (reply, answer) = oneshot::channel();
+            let asked = ask(shard, Command::Ping(reply), answer);
+            let answer = tokio::time::timeout(patience, asked).await;
+            answer.ok().flatten().is_none()
+        });
+        let unanswered = futures::future::join_all(asked).await;
+        unanswered.into_iter().filter(|is_so| *is_so).count()
     }
 
     /// The newest twelve leads of a device; the outer `None` as in [`Handle::devices`].

@@ -5,4 +5,5 @@ pub mod announce;
 pub mod deliver;
 pub mod escalate;
 pub mod persist;
+pub mod retain;
 pub mod route;

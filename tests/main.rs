@@ -8,6 +8,7 @@
 //! * [`holter`]: ectopic beats and heart rate variability in what `annotate` writes;
 //! * [`findings`]: what is found in the signals, again from the strip alone;
 //! * [`patients`]: limits, proposals and days of patients;
+//! * [`operation`]: migrations, readiness, standing by, rolling restarts;
 //! * [`hostile`]: files and packets that a fuzzer found worth keeping;
 //! * [`load`]: the oracle of `einthoven load`, and that it finds whatever is wrong.
 //!
@@ -30,6 +31,7 @@ mod findings;
 mod holter;
 mod hostile;
 mod load;
+mod operation;
 mod patients;
 mod support;
 mod twelve;

@@ -15,7 +15,7 @@ use crate::support::servers::{Database, Mosquitto, recordings};
 use crate::support::{record, wait_for};
 
 /// A device counts as silent soon, so that tests end soon.
-const SETTINGS: &str = "[pipeline]\nsilence = \"4s\"\n";
+pub(crate) const SETTINGS: &str = "[pipeline]\nsilence = \"4s\"\n";
 
 /// The boot id that replays of these tests use.
 const BOOT: u32 = 7;
@@ -27,7 +27,7 @@ const ELSEWHERE: &str = "'no_data', 'device_offline', 'overloaded', 'clock_jump'
 
 /// What is found in a record.
 #[derive(Debug, PartialEq)]
-struct Found {
+pub(crate) struct Found {
     /// R peaks and classes, in order.
     beats: Vec<(u64, String)>,
     /// Condition, state, onset and deciding sample of every alarm event but those that come from [`ELSEWHERE`].
@@ -35,7 +35,7 @@ struct Found {
 }
 
 /// What the offline twin finds.
-fn offline(record: &Path) -> Found {
+pub(crate) fn offline(record: &Path) -> Found {
     let out = tempfile::tempdir().unwrap();
     succeed(
         einthoven()
@@ -76,7 +76,7 @@ fn class_of(annotation: &Annotation) -> String {
 }
 
 /// What the database holds of a device.
-fn stored(database: &Database, device: &str) -> Found {
+pub(crate) fn stored(database: &Database, device: &str) -> Found {
     let beats = database
         .query(&format!(
             "SELECT r_peak, class FROM beats WHERE device = '{device}' AND boot = {BOOT} ORDER BY r_peak"
@@ -114,7 +114,7 @@ fn trends(database: &Database, device: &str) -> Vec<String> {
     ))
 }
 
-fn replay(record: &Path, broker: &Mosquitto, device: &str, more: &[&str]) -> Child {
+pub(crate) fn replay(record: &Path, broker: &Mosquitto, device: &str, more: &[&str]) -> Child {
     einthoven()
         .arg("replay")
         .arg(record)
@@ -133,7 +133,7 @@ fn replay(record: &Path, broker: &Mosquitto, device: &str, more: &[&str]) -> Chi
 }
 
 /// Waits until everything of the device's record is durable and acknowledged.
-fn wait_ended(database: &Database, device: &str, limit: Duration) {
+pub(crate) fn wait_ended(database: &Database, device: &str, limit: Duration) {
     let sql =
         format!("SELECT 1 FROM records WHERE device = '{device}' AND boot = {BOOT} AND ended");
     wait_for("the end of the record", limit, || {
@@ -173,7 +173,7 @@ fn servers() -> Servers {
 }
 
 /// Three minutes with something to alarm on.
-fn eventful(dir: &Path) -> PathBuf {
+pub(crate) fn eventful(dir: &Path) -> PathBuf {
     let scenario = Scenario {
         rhythms: vec![
             (Rhythm::Sinus { bpm: 70.0 }, 40.0),
@@ -208,7 +208,7 @@ fn eventful(dir: &Path) -> PathBuf {
 }
 
 #[track_caller]
-fn expect_same(online: &Found, offline: &Found) {
+pub(crate) fn expect_same(online: &Found, offline: &Found) {
     assert!(!offline.beats.is_empty());
     assert_eq!(online.events, offline.events);
     assert_eq!(online.beats.len(), offline.beats.len());

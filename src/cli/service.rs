@@ -23,7 +23,9 @@ pub(super) fn failure(error: app::Error) -> Failure {
     match error {
         app::Error::Pipeline(_)
         | app::Error::Listen { .. }
-        | app::Error::Store(store::Error::Config(_)) => Failure::usage(error),
+        | app::Error::Store(store::Error::Config(_) | store::Error::Newer { .. }) => {
+            Failure::usage(error)
+        }
         error => Failure::Failed(error.into()),
     }
 }
@@ -45,7 +47,12 @@ pub(super) fn migrate(args: &ConfigArgs) -> Result<(), Failure> {
     let config = args.load()?;
     start_logging("info");
     block_on(async {
-        open(&config.store).await?;
+        let store = Store::open(&config.store).await;
+        let migrated = match store {
+            Ok(store) => store.migrate().await,
+            Err(error) => Err(error),
+        };
+        migrated.map_err(|error| failure(error.into()))?;
         tracing::info!("database up to date");
         Ok(())
     })

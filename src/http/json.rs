@@ -37,11 +37,58 @@ pub(super) struct Ready {
     pub(super) checks: Checks,
 }
 
-/// `ok`, or why not.
+/// What the service needs.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Checks {
-    pub(super) database: String,
-    pub(super) broker: String,
+    /// It can be written.
+    pub(super) database: Check,
+    /// No other process works on it.
+    pub(super) lease: Check,
+    /// They are loaded.
+    pub(super) models: Check,
+    /// Every connection stands and is subscribed.
+    pub(super) broker: Check,
+    /// They answer.
+    pub(super) shards: Check,
+}
+
+/// How something stands that the service needs.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Check {
+    /// `ok`, `waiting` (not yet), `failing` or `stopping`.
+    pub(super) state: &'static str,
+    /// Why it is not ok.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+}
+
+impl Check {
+    pub(super) fn ok() -> Self {
+        Self {
+            state: "ok",
+            reason: None,
+        }
+    }
+
+    pub(super) fn not(state: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            state,
+            reason: Some(reason.into()),
+        }
+    }
+}
+
+impl Checks {
+    pub(super) fn all_ok(&self) -> bool {
+        let all = [
+            &self.database,
+            &self.lease,
+            &self.models,
+            &self.broker,
+            &self.shards,
+        ];
+        all.iter().all(|check| check.state == "ok")
+    }
 }
 
 #[derive(Serialize, ToSchema)]

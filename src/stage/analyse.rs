@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip, Window};
+use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip, Utc, Window};
 use infer::{Job, Outcome, Pool, Reader, Reading, Task};
 use ingest::mqtt::{Ack, Delivery};
 use ingest::{ClockEvent, Packet, Status, TopicKind};
@@ -21,6 +21,7 @@ use super::persist::{Commit, Committed};
 use super::route::Jam;
 use crate::device::Receipt;
 use crate::findings::{Noted, Step, to_json};
+use crate::health::Stage;
 use crate::live::{DeviceStatus, LatestWindow, LiveBus, LiveEvent, ReadingOutcome};
 use crate::metrics::Metrics;
 use crate::monitor::{AlarmStrip, Effects, Known, complete};
@@ -73,6 +74,8 @@ impl Default for Config {
 
 /// A question or an order from the API.
 pub enum Command {
+    /// Do you answer?
+    Ping(oneshot::Sender<()>),
     /// How is every device of this shard?
     Devices(oneshot::Sender<Vec<DeviceStatus>>),
     /// The newest window of a device that was read.
@@ -114,6 +117,8 @@ struct Answer {
 pub struct Shared {
     /// Settings of every crate.
     pub config: crate::config::Config,
+    /// What the models have to do.
+    pub models: Stage,
     /// The models' threads.
     pub pool: Pool,
     /// What they run.
@@ -130,6 +135,8 @@ pub struct Shared {
 pub struct Shard {
     index: usize,
     shared: Arc<Shared>,
+    /// What it is doing.
+    stage: Stage,
     devices: HashMap<DeviceId, Owned>,
     /// Who wears what, of devices that have not been heard of since the start.
     wearers: HashMap<DeviceId, Wearer>,
@@ -156,6 +163,7 @@ impl Shard {
     pub fn new(
         index: usize,
         shared: Arc<Shared>,
+        stage: Stage,
         commits: mpsc::Sender<Commit>,
         committed: mpsc::Receiver<Committed>,
         resume: Vec<store::Resume>,
@@ -167,6 +175,7 @@ impl Shard {
         let mut shard = Self {
             index,
             shared,
+            stage,
             devices: HashMap::new(),
             wearers,
             commits,
@@ -194,6 +203,7 @@ impl Shard {
         };
         let mut open = true;
         loop {
+            self.stage.idle();
             tokio::select! {
                 biased;
                 Some(committed) = self.committed.recv() => self.committed(committed),
@@ -213,6 +223,7 @@ impl Shard {
     }
 
     async fn delivery(&mut self, delivery: Delivery) {
+        self.stage.working();
         if delivery.kind == TopicKind::Status {
             self.presence(delivery).await;
             return;
@@ -335,6 +346,7 @@ impl Shard {
     ) {
         // Wait for answers rather than have more commits out than they have room: many devices may fall silent at once.
         while self.commits_out >= COMMITS_OUT {
+            self.stage.waiting();
             match self.committed.recv().await {
                 Some(committed) => self.committed(committed),
                 None => return,
@@ -349,9 +361,11 @@ impl Shard {
             answers,
             waiting,
         };
+        self.stage.waiting();
         if self.commits.send(commit).await.is_ok() {
             self.commits_out += 1;
         }
+        self.stage.working();
     }
 
     /// Hands a window to the models. Strips of alarms are never shed.
@@ -379,9 +393,12 @@ impl Shard {
             calibration: owned.calibration.clone(),
             stretch,
         };
+        let models = self.shared.models.clone();
+        models.given();
         self.shared
             .pool
             .submit(id.clone(), task, job, move |outcome| {
+                models.done();
                 let answer = Answer {
                     device,
                     boot,
@@ -397,6 +414,7 @@ impl Shard {
 
     /// Takes what was read from a window: shows it and notes its findings, or completes the strip of an alarm.
     async fn answer(&mut self, answer: Answer) {
+        self.stage.working();
         let metrics = Arc::clone(&self.shared.metrics);
         let Answer {
             device: id,
@@ -540,8 +558,17 @@ impl Shard {
 
     /// Lets time pass: no-data alarms, silence, offline.
     async fn tick(&mut self) {
+        self.stage.working();
         let now = wall::utc();
         let arrived = wall::instant();
+        let oldest = |owned: &Owned| owned.device.oldest_held();
+        let oldest = self.devices.values().filter_map(oldest).min();
+        let age = |at: Utc| Duration::try_from_secs_f64(now.seconds_since(at)).ok();
+        self.stage.set_oldest(
+            oldest
+                .and_then(age)
+                .and_then(|age| arrived.checked_sub(age)),
+        );
         let config = self.shared.config.pipeline.clone();
         let deaf = self.deaf(arrived).as_secs_f64();
         let ids: Vec<DeviceId> = self.devices.keys().cloned().collect();
@@ -609,7 +636,11 @@ impl Shard {
     }
 
     async fn command(&mut self, command: Command) {
+        self.stage.working();
         match command {
+            Command::Ping(reply) => {
+                reply.send(()).ok();
+            }
             Command::Devices(reply) => {
                 let all = self
                     .devices

@@ -129,13 +129,13 @@ impl Escalate {
         }
         if n.is_multiple_of(COUNT) {
             let backlogs = self.store.backlog().await?;
-            let now = backlogs.iter().map(|backlog| backlog.subscriber).collect();
-            for gone in counted.difference(&now) {
+            let known = backlogs.iter().map(|backlog| backlog.subscriber).collect();
+            for gone in counted.difference(&known) {
                 self.metrics.forget_subscriber(*gone);
             }
-            *counted = now;
+            *counted = known;
             for backlog in &backlogs {
-                self.metrics.observe_backlog(backlog);
+                self.metrics.observe_backlog(backlog, now);
             }
         }
         if n.is_multiple_of(SWEEP) {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Outgoing;
 use crate::device::Watermark;
+use crate::health::Stage;
 use crate::live::{LiveBus, LiveEvent};
 use crate::metrics::Metrics;
 use crate::wall;
@@ -82,6 +83,8 @@ pub struct Persist {
     pub live: LiveBus,
     /// Why the database cannot be written, if it cannot.
     pub health: watch::Sender<Option<String>>,
+    /// What it is doing.
+    pub stage: Stage,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Ends the retries: what is not durable then stays unacked, and comes again.
@@ -95,13 +98,17 @@ impl Persist {
     pub async fn run(mut self) {
         let mut gathered = Vec::new();
         while let Some(first) = self.commits.recv().await {
+            self.stage.set_oldest(Some(first.arrived));
             gathered.push(first);
             self.gather(&mut gathered).await;
+            self.stage.working();
             let done = self.make_durable(&gathered).await;
             if !done {
                 return;
             }
             self.answer(&mut gathered);
+            self.stage.set_oldest(None);
+            self.stage.idle();
         }
     }
 
@@ -157,6 +164,7 @@ impl Persist {
         let mut pause = BACKOFF.0;
         loop {
             let started = wall::instant();
+            self.stage.database();
             match self.store.commit(batch).await {
                 Ok(()) => {
                     self.metrics
@@ -165,17 +173,18 @@ impl Persist {
                     self.metrics.commits.inc();
                     self.count_rows(batch);
                     self.set_health(None);
+                    self.stage.working();
                     return Ok(());
                 }
-                Err(error) if error.is_transient() => {
-                    self.metrics.store_failures.inc();
-                    if self.set_health(Some(error.to_string())) {
-                        tracing::warn!(%error, "database not writable, trying again");
-                    }
+                Err(error) if error.blames_rows() => {
+                    tracing::error!(error = ?error, "database refused rows");
+                    return Err(GaveUp);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "database refused rows");
-                    return Err(GaveUp);
+                    self.metrics.store_failures.inc();
+                    if self.set_health(Some(error.explain())) {
+                        tracing::warn!(error = ?error, "database not writable, trying again");
+                    }
                 }
             }
             tokio::select! {

@@ -9,6 +9,7 @@ use ingest::mqtt::Delivery;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::health::Stage;
 use crate::wall;
 
 /// Which of `n_shards` owns `device`. The same for the life of the process.
@@ -44,6 +45,7 @@ pub async fn run(
     mut deliveries: mpsc::Receiver<Delivery>,
     shards: Vec<mpsc::Sender<Delivery>>,
     jam: Arc<Jam>,
+    stage: Stage,
 ) {
     while let Some(delivery) = deliveries.recv().await {
         let shard = shard_of(&delivery.device, shards.len());
@@ -53,11 +55,13 @@ pub async fn run(
             // The shard has stopped: the process is ending, and what is unacked comes again.
             Err(TrySendError::Closed(_)) => return,
         };
+        stage.waiting();
         jam.set(Some(wall::instant()));
         let sent = shards[shard].send(full).await;
         jam.set(None);
         if sent.is_err() {
             return;
         }
+        stage.idle();
     }
 }

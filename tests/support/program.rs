@@ -234,6 +234,29 @@ impl Service {
         })
     }
 
+    /// Asks it to end, as a supervisor does.
+    #[track_caller]
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(told.success());
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait_end(&mut self) {
+        let child = &mut self.child;
+        wait_for("the service to end", Duration::from_secs(30), || {
+            child.try_wait().unwrap()
+        });
+    }
+
+    /// Whether it has ended, and with success.
+    pub(crate) fn ended_well(&mut self) -> bool {
+        let status = self.child.try_wait().unwrap();
+        status.is_some_and(|status| status.success())
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

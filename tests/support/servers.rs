@@ -133,6 +133,16 @@ impl Database {
         format!("{server}/{}", self.name)
     }
 
+    /// Its name on the server.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs a statement over another database of the server.
+    pub(crate) fn admin(&self, sql: &str) {
+        psql(&self.admin, sql);
+    }
+
     /// The rows of a query, columns separated by `|`.
     pub(crate) fn query(&self, sql: &str) -> Vec<String> {
         psql(&self.url(), sql)

@@ -98,6 +98,7 @@ async fn run(
         let problem = match ended {
             Ok(()) => return,
             Err(Broken::Lost(problem) | Broken::Refused(problem)) => problem,
+            Err(Broken::TakenOver) => "another client has taken its name".to_owned(),
         };
         tracing::debug!(problem, "listener's connection lost");
         drop(stands.send_replace(Err(problem)));
