@@ -335,7 +335,7 @@ mod tests {
         assert!(watch(&health, start, 3600).is_empty());
         // It is back, and time begins anew.
         persist.idle();
-        let later = start + Duration::from_secs(3601);
+        let later = start + Duration::from_secs(3600);
         assert!(watch(&health, later, 9).is_empty());
         let stuck = watch(&health, later + Duration::from_secs(9), 3);
         assert_eq!(stuck.len(), 1, "{stuck:?}");

@@ -137,7 +137,9 @@ fn readiness_says_what_is_missing_and_a_database_away_is_no_reason_to_be_killed(
     assert!(why.starts_with("broker: "), "{why}");
     assert_eq!(service.status("/readyz"), 503);
     assert_eq!(service.status("/healthz"), 200);
-    assert_eq!(service.metric("service_ready", &["broker"]), 0.0);
+    wait_for("the metric to follow", Duration::from_secs(10), || {
+        (service.metric("service_ready", &["broker"]) == 0.0).then_some(())
+    });
     broker.up();
     service.wait_ready();
 
