@@ -89,15 +89,13 @@ fn block_on_verdict(
             let limit = Duration::from_secs_f64(args.settle);
             let left = settle(store, &run, api, limit).await;
             let left = left.wrap_err("cannot read the database")?;
-            if let Some(left) = left {
-                tracing::warn!(left, "the service was not idle in time");
-            }
             let witness = Witness {
                 ear: Some(&ear),
                 api,
             };
             let judged = verify(store, &run, config, witness).await;
-            verdict = Some(judged.wrap_err("cannot read the database")?);
+            let judged = judged.wrap_err("cannot read the database")?;
+            verdict = Some(Verdict { left, ..judged });
             store.close().await;
         }
         let latencies = match api {

@@ -97,6 +97,11 @@ fn append(out: &mut String, verdict: &Verdict) {
             verdict.uncertain
         ));
     }
+    if let Some(left) = &verdict.left {
+        line(format!(
+            "          the service was not done in time: {left}; what is missing may yet come"
+        ));
+    }
     for (k, (what, truth)) in verdict.truth.iter().enumerate() {
         let title = if k == 0 { "truth" } else { "" };
         line(format!(
@@ -166,6 +171,7 @@ pub fn json(run: &Run, verdict: Option<&Verdict>, latencies: &[Latency]) -> Valu
             "clean": verdict.is_clean(),
             "devices": verdict.devices,
             "uncertain": verdict.uncertain,
+            "not_done_in_time": verdict.left,
             "checked": verdict.checked,
             "truth": verdict.truth.iter().map(|(what, truth)| ((*what).to_owned(), json!({
                 "happened": truth.happened,

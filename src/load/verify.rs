@@ -127,6 +127,8 @@ pub struct Verdict {
     pub devices: usize,
     /// Devices for which more than one thing could have happened.
     pub uncertain: usize,
+    /// What the service still had to do when it was judged, as far as [`settle`](crate::load::settle()) could tell.
+    pub left: Option<String>,
     /// What must alarm by the truth of the simulator, by kind.
     pub truth: BTreeMap<&'static str, Truth>,
 }
