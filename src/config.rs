@@ -226,6 +226,8 @@ struct StoreShown {
     #[serde(with = "humantime_serde")]
     acquire_timeout: Duration,
     #[serde(with = "humantime_serde")]
+    transaction_timeout: Duration,
+    #[serde(with = "humantime_serde")]
     busy_timeout: Duration,
     retention: store::Retention,
 }
@@ -236,6 +238,7 @@ impl From<&store::Config> for StoreShown {
             url: "[redacted]",
             max_connections: config.max_connections.get(),
             acquire_timeout: config.acquire_timeout,
+            transaction_timeout: config.transaction_timeout,
             busy_timeout: config.busy_timeout,
             retention: config.retention.clone(),
         }

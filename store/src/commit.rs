@@ -7,7 +7,7 @@
 mod postgres;
 mod sqlite;
 
-use crate::database::Pools;
+use crate::database::{Pools, in_time};
 use crate::rows::Rows;
 use crate::{Batch, Error, Store};
 
@@ -27,7 +27,7 @@ impl Store {
         }
         let rows = Rows::new(batch)?;
         match &self.pools {
-            Pools::Postgres(pool) => Box::pin(postgres::write(pool, &rows)).await,
+            Pools::Postgres(pool) => in_time(self.patience, postgres::write(pool, &rows)).await,
             Pools::Sqlite { write, .. } => Box::pin(sqlite::write(write, &rows)).await,
         }
     }

@@ -23,6 +23,13 @@ pub struct Config {
     /// How long to wait for a connection before giving the caller a transient error.
     #[serde(default = "Config::default_acquire_timeout", with = "humantime_serde")]
     pub acquire_timeout: Duration,
+    /// How long PostgreSQL may take for one transaction or question, before its connection is taken for dead and the same
+    /// is tried over another. SQLite ignores it.
+    #[serde(
+        default = "Config::default_transaction_timeout",
+        with = "humantime_serde"
+    )]
+    pub transaction_timeout: Duration,
     /// How long SQLite waits while another process writes to the file. PostgreSQL ignores it.
     #[serde(default = "Config::default_busy_timeout", with = "humantime_serde")]
     pub busy_timeout: Duration,
@@ -116,13 +123,14 @@ impl Retention {
 }
 
 impl Config {
-    /// The defaults for the database at `url`: eight connections, and five seconds of patience for
-    /// each of the two waits.
+    /// The defaults for the database at `url`: eight connections, five seconds of patience for
+    /// each of the two waits, and thirty for a transaction.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: SecretString::from(url.into()),
             max_connections: Self::default_max_connections(),
             acquire_timeout: Self::default_acquire_timeout(),
+            transaction_timeout: Self::default_transaction_timeout(),
             busy_timeout: Self::default_busy_timeout(),
             retention: Retention::default(),
         }
@@ -134,6 +142,10 @@ impl Config {
 
     fn default_acquire_timeout() -> Duration {
         Duration::from_secs(5)
+    }
+
+    fn default_transaction_timeout() -> Duration {
+        Duration::from_secs(30)
     }
 
     fn default_busy_timeout() -> Duration {

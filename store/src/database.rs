@@ -25,6 +25,8 @@ static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) pools: Pools,
+    /// How long the server may take for a transaction.
+    pub(crate) patience: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -41,28 +43,35 @@ pub(crate) enum Pools {
 macro_rules! read {
     ($store:expr, $pool:ident => $query:expr) => {
         match &$store.pools {
-            $crate::database::Pools::Postgres($pool) => $query,
+            $crate::database::Pools::Postgres($pool) => {
+                $crate::database::in_time($store.patience, async { $query }).await
+            }
             $crate::database::Pools::Sqlite { read: $pool, .. } => $query,
         }
     };
 }
 
-/// Runs statements in one transaction, whichever database it is, and commits it. The SQL is the
-/// same for both.
+/// Runs statements in one transaction, whichever database it is, and commits it; what the statements come to. The SQL is
+/// the same for both.
 macro_rules! in_transaction {
     ($store:expr, $connection:ident => $statements:block) => {
         match &$store.pools {
             $crate::database::Pools::Postgres(pool) => {
-                let mut transaction = pool.begin().await?;
-                let $connection = &mut *transaction;
-                $statements
-                transaction.commit().await?;
+                let all = async {
+                    let mut transaction = pool.begin().await?;
+                    let $connection = &mut *transaction;
+                    let value = $statements;
+                    transaction.commit().await?;
+                    Ok::<_, $crate::Error>(value)
+                };
+                $crate::database::in_time($store.patience, all).await?
             }
             $crate::database::Pools::Sqlite { write, .. } => {
                 let mut transaction = write.begin_with("BEGIN IMMEDIATE").await?;
                 let $connection = &mut *transaction;
-                $statements
+                let value = $statements;
                 transaction.commit().await?;
+                value
             }
         }
     };
@@ -95,7 +104,8 @@ impl Store {
                 ));
             }
         };
-        Ok(Self { pools })
+        let patience = config.transaction_timeout;
+        Ok(Self { pools, patience })
     }
 
     /// Brings the tables up to date. Forward only; several processes may do it at once: one does it, the others wait.
@@ -172,9 +182,29 @@ async fn open_postgres(url: &str, config: &Config) -> Result<Pools, Error> {
         .await?
         .close()
         .await?;
+    let (patience, test) = (config.transaction_timeout, config.acquire_timeout);
     let pool = PgPoolOptions::new()
         .max_connections(config.max_connections.get())
         .acquire_timeout(config.acquire_timeout)
+        // A transaction whose client the server does not hear of any more holds its locks, and the same rows over a new
+        // connection would wait for them: the server ends it no later than the client gives up.
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                let limit = patience.as_millis();
+                let sql = format!("SET idle_in_transaction_session_timeout = {limit}");
+                sqlx::query(sqlx::AssertSqlSafe(sql))
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        // What comes back from a query that was given up may be dead, and must not be waited for.
+        .after_release(move |connection, _| {
+            Box::pin(async move {
+                let answer = tokio::time::timeout(test, connection.ping()).await;
+                answer.map_err(|_| too_late())?.map(|()| true)
+            })
+        })
         .connect_lazy_with(options);
     Ok(Pools::Postgres(pool))
 }
@@ -244,6 +274,24 @@ fn refusal(error: MigrateError, migrator: &Migrator) -> Error {
         }
         (error, _) => error.into(),
     }
+}
+
+/// The answer of `future`, which the server gives: within `patience`, or it counts as gone. Without, a connection that
+/// was cut without a word would be waited on for as long as the operating system keeps it, a quarter of an hour or for ever.
+pub(crate) async fn in_time<T, E: From<sqlx::Error>>(
+    patience: Duration,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    // Boxed, for transactions are large.
+    match tokio::time::timeout(patience, Box::pin(future)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(too_late().into()),
+    }
+}
+
+fn too_late() -> sqlx::Error {
+    let why = "the database has not answered in time";
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why))
 }
 
 /// What is wrong with a URL, without the URL.

@@ -140,8 +140,7 @@ impl Store {
         rows: &[NewDelivery],
         now: Utc,
     ) -> Result<bool, Error> {
-        let noted;
-        in_transaction!(self, connection => {
+        let noted = in_transaction!(self, connection => {
             let moved = sqlx::query(
                 "UPDATE subscribers SET read_until = $3 WHERE subscriber = $1 AND read_until = $2",
             )
@@ -150,7 +149,7 @@ impl Store {
             .bind(to)
             .execute(&mut *connection)
             .await?;
-            noted = moved.rows_affected() > 0;
+            let noted = moved.rows_affected() > 0;
             for row in rows.iter().filter(|_| noted) {
                 sqlx::query(
                     "INSERT INTO deliveries (subscriber, seq, device, state, next_utc, since_utc)
@@ -165,6 +164,7 @@ impl Store {
                 .execute(&mut *connection)
                 .await?;
             }
+            noted
         });
         Ok(noted)
     }
@@ -334,9 +334,8 @@ impl Store {
         message: Option<Uuid>,
         now: Utc,
     ) -> Result<u64, Error> {
-        let n;
-        in_transaction!(self, connection => {
-            n = sqlx::query(
+        let n = in_transaction!(self, connection => {
+            sqlx::query(
                 "UPDATE deliveries SET state = 'pending', attempts = 0, next_utc = $2, since_utc = $2
                  WHERE subscriber = $1 AND state = 'dead'
                     AND seq IN (SELECT seq FROM outbox WHERE $3 OR message = $4)",
@@ -347,7 +346,7 @@ impl Store {
             .bind(message.unwrap_or_default())
             .execute(&mut *connection)
             .await?
-            .rows_affected();
+            .rows_affected()
         });
         Ok(n)
     }

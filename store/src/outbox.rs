@@ -279,8 +279,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn sweep_outbox(&self, before: Utc) -> Result<u64, Error> {
-        let removed;
-        in_transaction!(self, connection => {
+        let removed = in_transaction!(self, connection => {
             sqlx::query(
                 "DELETE FROM deliveries WHERE state IN ('dead', 'skipped')
                  AND seq IN (SELECT seq FROM outbox WHERE stored_utc < $1)",
@@ -288,7 +287,7 @@ impl Store {
             .bind(before.0)
             .execute(&mut *connection)
             .await?;
-            removed = sqlx::query(
+            sqlx::query(
                 "DELETE FROM outbox WHERE stored_utc < $1
                  AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = outbox.seq)
                  AND NOT EXISTS (SELECT 1 FROM subscribers s WHERE s.read_until < outbox.seq)",
@@ -296,7 +295,7 @@ impl Store {
             .bind(before.0)
             .execute(&mut *connection)
             .await?
-            .rows_affected();
+            .rows_affected()
         });
         Ok(removed)
     }

@@ -165,8 +165,7 @@ impl Store {
         let by = named(&settings.by)?;
         let words = Words::of(&settings.filter);
         let secret = settings.secret.as_ref().map(ExposeSecret::expose_secret);
-        let found;
-        in_transaction!(self, connection => {
+        let found = in_transaction!(self, connection => {
             let changed = sqlx::query(
                 "UPDATE subscribers SET name = $2, url = $3, secret = COALESCE($4, secret), least_priority = $5,
                     conditions = $6, kinds = $7, devices = $8, patients = $9, changed_utc = $10, changed_by = $11
@@ -185,7 +184,7 @@ impl Store {
             .bind(by)
             .execute(&mut *connection)
             .await?;
-            found = changed.rows_affected() > 0;
+            changed.rows_affected() > 0
         });
         Ok(found)
     }
@@ -195,13 +194,12 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn remove_subscriber(&self, id: Uuid) -> Result<bool, Error> {
-        let found;
-        in_transaction!(self, connection => {
+        let found = in_transaction!(self, connection => {
             let removed = sqlx::query("DELETE FROM subscribers WHERE subscriber = $1")
                 .bind(id)
                 .execute(&mut *connection)
                 .await?;
-            found = removed.rows_affected() > 0;
+            removed.rows_affected() > 0
         });
         Ok(found)
     }
