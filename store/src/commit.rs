@@ -129,3 +129,66 @@ macro_rules! on_conflict {
 }
 
 pub(crate) use on_conflict;
+
+#[cfg(test)]
+mod tests {
+    use ecg::{
+        Anchor, Beat, BootId, Layout, Lead, RecordId, SampleIndex, SampleRate, SignalKind,
+        SignalSpec, Utc,
+    };
+
+    use super::*;
+    use crate::{Config, RecordUpdate};
+
+    #[tokio::test]
+    async fn a_full_disk_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::new(format!("sqlite://{}/e.db", dir.path().display()));
+        let store = Store::open(&config).await.unwrap();
+        store.migrate().await.unwrap();
+        let record = RecordId {
+            device: "vest-7".parse().unwrap(),
+            boot: BootId(1),
+        };
+        let lead = SignalSpec {
+            kind: SignalKind::Ecg(Lead::II),
+            rate: SampleRate::new(250.0).unwrap(),
+        };
+        let mut batch = Batch::default();
+        batch.records.push(RecordUpdate {
+            record: record.clone(),
+            layout: Layout::new(&[lead]).unwrap(),
+            anchor: Anchor {
+                index: SampleIndex(0),
+                utc: Utc(0),
+                hz: 250.0,
+            },
+            durable_until: SampleIndex(1_000_000),
+            ended: false,
+            seen: Utc(0),
+        });
+        batch.beats = (0..5000)
+            .map(|k| {
+                let r_peak = SampleIndex(200 * k);
+                let beat = Beat {
+                    r_peak,
+                    class: None,
+                };
+                (record.clone(), beat, Utc(0))
+            })
+            .collect();
+
+        let Pools::Sqlite { write, .. } = &store.pools else {
+            unreachable!("the URL says SQLite")
+        };
+        // Of this connection, which is the only one that writes.
+        let full = "PRAGMA max_page_count = 1";
+        sqlx::query(full).execute(write).await.unwrap();
+        let error = store.commit(&batch).await.unwrap_err();
+        assert!(error.is_transient(), "{error:?}");
+        // There is room again, for whoever comes anew.
+        store.commit(&batch).await.unwrap();
+        let all = SampleIndex(0)..SampleIndex(1_000_000);
+        assert_eq!(store.beats(&record, all).await.unwrap().len(), 5000);
+    }
+}

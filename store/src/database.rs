@@ -10,11 +10,12 @@ use std::time::Duration;
 use ecg::Utc;
 use secrecy::ExposeSecret;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, PgPool, SqlitePool};
+use sqlx::{ConnectOptions, Connection, PgPool, SqliteConnection, SqlitePool};
 
 use crate::{Config, Error};
 
@@ -67,11 +68,16 @@ macro_rules! in_transaction {
                 $crate::database::in_time($store.patience, all).await?
             }
             $crate::database::Pools::Sqlite { write, .. } => {
-                let mut transaction = write.begin_with("BEGIN IMMEDIATE").await?;
-                let $connection = &mut *transaction;
-                let value = $statements;
-                transaction.commit().await?;
-                value
+                let mut connection = write.acquire().await?;
+                let all = async {
+                    let mut transaction = $crate::database::begin_write(&mut connection).await?;
+                    let $connection = &mut *transaction;
+                    let value = $statements;
+                    transaction.commit().await?;
+                    Ok::<_, $crate::Error>(value)
+                };
+                let outcome = all.await;
+                $crate::database::hand_back(connection, outcome).await?
             }
         }
     };
@@ -274,6 +280,27 @@ fn refusal(error: MigrateError, migrator: &Migrator) -> Error {
         }
         (error, _) => error.into(),
     }
+}
+
+/// Begins to write to SQLite. At once: a transaction that began by reading could not wait for another process to finish
+/// writing.
+pub(crate) async fn begin_write(
+    connection: &mut SqliteConnection,
+) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>, sqlx::Error> {
+    connection.begin_with("BEGIN IMMEDIATE").await
+}
+
+/// Hands the connection that writes to SQLite back, or closes it where it has failed. What fails for lack of room is rolled
+/// back by SQLite itself, and sqlx, which does not know, would take the connection to be within a transaction for ever.
+pub(crate) async fn hand_back<T>(
+    connection: PoolConnection<sqlx::Sqlite>,
+    outcome: Result<T, Error>,
+) -> Result<T, Error> {
+    if outcome.is_err() {
+        // Whether in order or not, it is gone.
+        connection.close().await.ok();
+    }
+    outcome
 }
 
 /// The answer of `future`, which the server gives: within `patience`, or it counts as gone. Without, a connection that

@@ -4,15 +4,20 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::on_conflict;
 use crate::Error;
+use crate::database::{begin_write, hand_back};
 use crate::outbox::{outbox_columns, outbox_values};
 use crate::rows::Rows;
 
 type Written = Result<(), sqlx::Error>;
 
 pub(super) async fn write(pool: &SqlitePool, rows: &Rows<'_>) -> Result<(), Error> {
-    // IMMEDIATE: a transaction that began by reading could not wait for another process to finish
-    // writing.
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let mut connection = pool.acquire().await?;
+    let outcome = write_on(&mut connection, rows).await;
+    hand_back(connection, outcome).await
+}
+
+async fn write_on(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Result<(), Error> {
+    let mut transaction = begin_write(connection).await?;
     let connection = &mut *transaction;
     devices(connection, rows).await?;
     records(connection, rows).await?;
