@@ -11,14 +11,42 @@
 //!   [`dsp::Chain::MEMORY_SECONDS`] past its end, or the record has ended; and
 //! * no window or strip that reaches back to it is still on its way.
 //!
-//! Duplicates obey the same rule (they may be the broker's second try after a reconnect).
-//! Packets that can have no effect (malformed, late) are released at once.
+//! A duplicate takes the place of its original where the original came over a connection that is lost: it is the broker's
+//! second try. Otherwise, and where the original was released, it can have no effect. Packets that can have none
+//! (malformed, late, such duplicates) are released at once. So a device that sends the same again and again holds
+//! nothing up, neither its own record's end nor, since acks leave in order, the acks of others.
+//!
+//! A device that sends in tiny packets holds [`MAX_HELD`] of them at most: beyond, what is durable is released, and a
+//! restart finds the filters of this device cold.
 
 use ecg::{Anchor, BootId, DeviceId, Layout, RecordId, SampleIndex, Utc};
-use ingest::{Clock, ClockEvent, Ordered, Outcome, Packet, Resequencer};
+use ingest::mqtt::Ack;
+use ingest::{Clock, ClockEvent, Ordered, Packet, Resequencer};
 use store::Resume;
 
 use crate::monitor::{Effects, Monitor};
+
+/// Packets held of one device for the memory of a restart. Packets of a second need 27.
+const MAX_HELD: usize = 1000;
+
+/// What acknowledges a packet.
+pub trait Acknowledge {
+    /// Whether anybody waits for it.
+    fn is_owed(&self) -> bool;
+}
+
+impl Acknowledge for Ack {
+    fn is_owed(&self) -> bool {
+        Ack::is_owed(self)
+    }
+}
+
+/// Where packets come from a file.
+impl Acknowledge for () {
+    fn is_owed(&self) -> bool {
+        true
+    }
+}
 
 /// A device and its unacknowledged packets; `A` is what acknowledges one.
 pub struct Device<A> {
@@ -40,7 +68,7 @@ pub struct Device<A> {
     durable: Option<Watermark>,
     /// Starts of the windows and strips that the models have not answered yet.
     in_flight: Vec<(BootId, SampleIndex)>,
-    /// When data arrived last.
+    /// When data arrived last that were not there before.
     last_arrival: Option<Utc>,
     /// The newest battery level the device reported, percent.
     battery_percent: Option<u8>,
@@ -49,6 +77,7 @@ pub struct Device<A> {
 
 struct Held<A> {
     boot: BootId,
+    sequence: u64,
     end: SampleIndex,
     rate_hz: f64,
     arrived: Utc,
@@ -81,7 +110,7 @@ pub struct Receipt {
     pub clock_event: Option<ClockEvent>,
 }
 
-impl<A> Device<A> {
+impl<A: Acknowledge> Device<A> {
     /// A device; `resume` is what is durable of it. With `warm_up`, packets are held as long as a
     /// restart needs them to build its memory on.
     pub fn new(
@@ -124,7 +153,7 @@ impl<A> Device<A> {
         &self.monitor
     }
 
-    /// When data arrived last.
+    /// When data arrived last that were not there before.
     pub fn last_arrival(&self) -> Option<Utc> {
         self.last_arrival
     }
@@ -152,10 +181,8 @@ impl<A> Device<A> {
         now: Utc,
         effects: &mut Effects,
     ) -> (Receipt, Vec<A>) {
-        self.last_arrival = Some(now);
-        self.monitor.arrival(now);
         self.battery_percent = packet.battery_percent.or(self.battery_percent);
-        let (boot, end) = (packet.boot, packet.end());
+        let (boot, sequence, end) = (packet.boot, packet.sequence, packet.end());
         let rate_hz = packet.layout.base_rate().hz();
         let outcome = self.resequencer.push(packet, &mut self.ordered);
         let lost = (!outcome.is_kept()).then(|| outcome.name());
@@ -164,16 +191,26 @@ impl<A> Device<A> {
             ..Receipt::default()
         };
         let mut released = Vec::new();
-        if outcome.is_kept() || outcome == Outcome::Duplicate {
+        if outcome.is_kept() {
+            // What was there before is no sign of life: a device may repeat itself for ever.
+            self.last_arrival = Some(now);
+            self.monitor.arrival(now);
             self.held.push(Held {
                 boot,
+                sequence,
                 end,
                 rate_hz,
                 arrived: now,
                 ack,
             });
         } else {
-            released.push(ack);
+            let original = |held: &&mut Held<A>| held.boot == boot && held.sequence == sequence;
+            match self.held.iter_mut().find(original) {
+                Some(held) if !held.ack.is_owed() => {
+                    released.push(std::mem::replace(&mut held.ack, ack));
+                }
+                _ => released.push(ack),
+            }
         }
         self.release(now, effects, &mut receipt);
         if let Some(refused) = self.refused {
@@ -327,7 +364,11 @@ impl<A> Device<A> {
         };
         let open = self.open_boot();
         let strip_floor = self.monitor.strip_floor();
-        let memory_seconds = self.memory_seconds;
+        let kept = |held: &&Held<A>| held.boot == mark.boot && held.end <= mark.durable_until;
+        let memory_seconds = match self.held.iter().filter(kept).count() {
+            n if n > MAX_HELD => 0.0,
+            _ => self.memory_seconds,
+        };
         let in_flight = &self.in_flight;
         let needed = |held: &Held<A>| {
             in_flight
@@ -368,7 +409,23 @@ mod tests {
     const HZ: u64 = 250;
     const NOW: Utc = Utc(1_700_000_000_000_000);
 
-    fn device(warm_up: bool, resume: Option<Resume>) -> Device<u64> {
+    /// Acknowledges packet `.0` over connection `.1`, of which the second is the one that stands.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    struct Over(u64, u8);
+
+    impl Acknowledge for Over {
+        fn is_owed(&self) -> bool {
+            self.1 == 2
+        }
+    }
+
+    impl Acknowledge for u64 {
+        fn is_owed(&self) -> bool {
+            true
+        }
+    }
+
+    fn device<A: Acknowledge>(warm_up: bool, resume: Option<Resume>) -> Device<A> {
         let id: DeviceId = "w".parse().unwrap();
         let config = alarm::Config::default();
         let mut machine = alarm::Machine::new(id.clone(), &config, config.limits);
@@ -409,21 +466,27 @@ mod tests {
 
     /// Makes effects durable and lets the models answer at once; the acks that this releases.
     fn settle(device: &mut Device<u64>, effects: &Effects) -> Vec<u64> {
+        let released = settle_any(device, effects);
+        assert!(released.len() < 60 || effects.windows.is_empty());
+        released
+    }
+
+    fn settle_any(device: &mut Device<u64>, effects: &Effects) -> Vec<u64> {
+        let mut released = Vec::new();
         for known in &effects.windows {
             let (boot, start) = (known.boot, known.window.start);
             device.sent_to_models(boot, start);
-            assert!(device.answered(boot, start).len() < 60);
+            released.extend(device.answered(boot, start));
         }
         let marks = effects.batch.records.iter().map(|update| Watermark {
             boot: update.record.boot,
             durable_until: update.durable_until,
             ended: update.ended,
         });
-        let marks: Vec<Watermark> = marks.collect();
-        marks
-            .into_iter()
-            .flat_map(|mark| device.committed(mark))
-            .collect()
+        for mark in marks {
+            released.extend(device.committed(mark));
+        }
+        released
     }
 
     /// Gives packets one by one and settles each; what was released after each.
@@ -477,14 +540,79 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_is_held_like_its_original() {
-        let mut device = device(true, None);
+    fn a_duplicate_takes_the_place_of_an_original_that_nobody_waits_for() {
+        let mut device: Device<Over> = device(true, None);
         let packets = packets(1, 250.0);
-        play(&mut device, &packets[..10]);
         let mut effects = Effects::default();
-        let (receipt, acks) = device.packet(packets[4].clone(), 99, NOW, &mut effects);
-        assert_eq!((receipt.lost, acks.len()), (Some("duplicate"), 0));
-        assert_eq!(device.n_held(), 11);
+        for (k, packet) in (0u64..).zip(&packets[..10]) {
+            let over = if k < 5 { 1 } else { 2 };
+            device.packet(packet.clone(), Over(k, over), NOW, &mut effects);
+        }
+        let mut again = |k: usize, number| {
+            let ack = Over(number, 2);
+            let (receipt, acks) = device.packet(packets[k].clone(), ack, NOW, &mut effects);
+            assert_eq!(receipt.lost, Some("duplicate"));
+            acks
+        };
+        // The broker's second try.
+        assert_eq!(again(4, 100), [Over(4, 1)]);
+        // The device's own repetitions, however many.
+        for number in 101..200 {
+            assert_eq!(again(4, number), [Over(number, 2)]);
+            assert_eq!(again(7, number), [Over(number, 2)]);
+        }
+        assert_eq!(device.n_held(), 10);
+        device.silence(NOW, &mut effects);
+        let mark = effects.batch.records.last().unwrap();
+        let mark = Watermark {
+            boot: mark.record.boot,
+            durable_until: mark.durable_until,
+            ended: mark.ended,
+        };
+        let released: Vec<u64> = device.committed(mark).iter().map(|ack| ack.0).collect();
+        assert_eq!(released, [0, 1, 2, 3, 100, 5, 6, 7, 8, 9]);
+        // What comes once more after the end is held by nothing.
+        let ack = Over(200, 2);
+        let (_, acks) = device.packet(packets[9].clone(), ack, NOW, &mut effects);
+        assert_eq!((acks, device.n_held()), (vec![ack], 0));
+    }
+
+    #[test]
+    fn what_was_there_before_is_no_sign_of_life() {
+        let mut device: Device<u64> = device(true, None);
+        let packets = packets(1, 250.0);
+        let mut effects = Effects::default();
+        let later = NOW.plus_seconds(20.0);
+        for now in [NOW, later] {
+            device.packet(packets[0].clone(), 0, now, &mut effects);
+        }
+        assert_eq!(device.last_arrival(), Some(NOW));
+        device.packet(packets[1].clone(), 0, later, &mut effects);
+        assert_eq!(device.last_arrival(), Some(later));
+    }
+
+    #[test]
+    fn tiny_packets_do_not_hold_up_the_others() {
+        let mut device: Device<u64> = device(true, None);
+        let mut released = 0;
+        for (k, second) in (0u64..).zip(packets(1, 250.0)) {
+            for part in 0..125 {
+                // Two samples at a time.
+                let mut packet = second.clone();
+                packet.sequence = k * 125 + part;
+                packet.first_sample = SampleIndex(second.first_sample.0 + 2 * part);
+                let from = 2 * usize::try_from(part).unwrap();
+                for signal in &mut packet.signals {
+                    signal.samples = signal.samples[from..from + 2].to_vec();
+                }
+                let mut effects = Effects::default();
+                let (_, mut acks) = device.packet(packet, 0, NOW, &mut effects);
+                acks.extend(settle_any(&mut device, &effects));
+                released += acks.len();
+                assert!(device.n_held() < MAX_HELD + 400, "{}", device.n_held());
+            }
+        }
+        assert_eq!(released + device.n_held(), 60 * 125);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! those messages again.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
@@ -18,7 +18,8 @@ pub struct Ack(Option<Owed>);
 
 #[derive(Debug)]
 struct Owed {
-    ledger: Arc<Ledger>,
+    /// Gone with its connection.
+    ledger: Weak<Ledger>,
     ticket: u64,
 }
 
@@ -30,17 +31,27 @@ impl Ack {
 
     /// The message is dealt with: the broker may forget it.
     pub fn done(self) {
-        if let Some(owed) = &self.0 {
-            owed.ledger.finish(owed.ticket);
+        if let Some((ledger, ticket)) = self.owed() {
+            ledger.finish(ticket);
         }
+    }
+
+    /// Whether the broker waits for it: over a connection that is lost, it does not, and sends the message again.
+    pub fn is_owed(&self) -> bool {
+        self.owed().is_some()
+    }
+
+    fn owed(&self) -> Option<(Arc<Ledger>, u64)> {
+        let owed = self.0.as_ref()?;
+        Some((owed.ledger.upgrade()?, owed.ticket))
     }
 }
 
 impl Drop for Ack {
     fn drop(&mut self) {
-        if let Some(owed) = &self.0 {
-            owed.ledger.lock().n_live -= 1;
-            owed.ledger.changed.notify_one();
+        if let Some((ledger, _)) = self.owed() {
+            ledger.lock().n_live -= 1;
+            ledger.changed.notify_one();
         }
     }
 }
@@ -76,7 +87,7 @@ impl Ledger {
         let is_done = false;
         entries.queue.push_back(Entry { pkid, is_done });
         entries.n_live += 1;
-        let ledger = Arc::clone(self);
+        let ledger = Arc::downgrade(self);
         Ack(Some(Owed { ledger, ticket }))
     }
 
@@ -158,6 +169,17 @@ mod tests {
         assert!(released(&ledger).is_empty());
         assert!(ledger.is_settled());
         Ack::none().done();
+    }
+
+    #[test]
+    fn nothing_is_owed_to_a_connection_that_is_lost() {
+        let ledger = Arc::new(Ledger::default());
+        let [a, b] = [1, 2].map(|pkid| ledger.enter(pkid));
+        assert!(a.is_owed() && !Ack::none().is_owed());
+        drop(ledger);
+        assert!(!a.is_owed());
+        a.done();
+        drop(b);
     }
 
     proptest! {
