@@ -238,17 +238,20 @@ impl Connection {
         }
     }
 
-    /// What this connection subscribes to. A shared subscription does not bring the retained status
-    /// messages, and they are few: the first connection has them for itself.
-    fn filters(&self) -> Vec<String> {
-        let signal = match self.config.connections {
+    /// The packets that this connection subscribes to.
+    fn signals(&self) -> String {
+        match self.config.connections {
             1 => TopicKind::Signal.filter(),
             _ => TopicKind::Signal.shared_filter(&self.config.share_group),
-        };
-        match self.number {
-            0 => vec![signal, TopicKind::Status.filter()],
-            _ => vec![signal],
         }
+    }
+
+    /// The states of devices that it subscribes to. A shared subscription does not bring those that are retained, and they are
+    /// few: the first connection has them for itself. They are not to be kept: the newest is retained, and comes with each
+    /// subscription; older ones, sent again after a reconnect, would tell of what is over.
+    fn presence(&self) -> Vec<String> {
+        let first = (self.number == 0).then(|| TopicKind::Status.filter());
+        first.into_iter().collect()
     }
 
     /// One connection from beginning to end.
@@ -318,7 +321,10 @@ impl Connection {
         match event {
             Ok(Event::Connected { session_present }) => {
                 session.is_resumed = session_present;
-                if !session.requests.subscribe(&self.filters()) {
+                if !session
+                    .requests
+                    .subscribe(&[self.signals()], &self.presence())
+                {
                     let problem = "the subscription could not be sent".to_owned();
                     return Err(Ended::Lost(Loss::Subscription, problem));
                 }

@@ -93,7 +93,7 @@ impl Default for Config {
             receive_maximum: u16::MAX,
             max_packet_bytes: 512 * 1024,
             max_parked_bytes: 64 * 1024 * 1024,
-            keep_alive: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(10),
             connections: 1,
             share_group: "einthoven".to_owned(),
             reconnect_min: Duration::from_millis(200),

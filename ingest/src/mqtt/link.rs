@@ -166,16 +166,31 @@ fn network_options() -> rumqttc::NetworkOptions {
 }
 
 impl Requests {
-    pub(super) fn subscribe(&self, filters: &[String]) -> bool {
-        let filters = filters.iter().cloned();
+    /// Asks for messages: for those of `kept` with `QoS` 1, so that the broker keeps them until they are acknowledged, for
+    /// those of `fleeting` with `QoS` 0.
+    pub(super) fn subscribe(&self, kept: &[String], fleeting: &[String]) -> bool {
+        let kept = kept.iter().map(|path| (path, true));
+        let all = kept.chain(fleeting.iter().map(|path| (path, false)));
         match self {
             Self::V4(client) => {
-                let filter = |path| rumqttc::SubscribeFilter::new(path, rumqttc::QoS::AtLeastOnce);
-                client.try_subscribe_many(filters.map(filter)).is_ok()
+                let filter = |(path, kept): (&String, bool)| {
+                    let qos = match kept {
+                        true => rumqttc::QoS::AtLeastOnce,
+                        false => rumqttc::QoS::AtMostOnce,
+                    };
+                    rumqttc::SubscribeFilter::new(path.clone(), qos)
+                };
+                client.try_subscribe_many(all.map(filter)).is_ok()
             }
             Self::V5(client) => {
-                let filter = |path: String| v5::Filter::new(path, QoS::AtLeastOnce);
-                client.try_subscribe_many(filters.map(filter)).is_ok()
+                let filter = |(path, kept): (&String, bool)| {
+                    let qos = match kept {
+                        true => QoS::AtLeastOnce,
+                        false => QoS::AtMostOnce,
+                    };
+                    v5::Filter::new(path.clone(), qos)
+                };
+                client.try_subscribe_many(all.map(filter)).is_ok()
             }
         }
     }

@@ -120,7 +120,7 @@ async fn session(
         match event {
             Event::Connected { .. } => {
                 backoff.reset();
-                requests.subscribe(filters);
+                requests.subscribe(filters, &[]);
             }
             Event::Subscribed(Ok(())) => {
                 drop(stands.send_replace(Ok(())));
