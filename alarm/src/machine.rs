@@ -28,7 +28,7 @@ use ecg::{
 use crate::judge::Verdict;
 use crate::memory::Memory;
 use crate::pending::{Fact, Moment, Phase};
-use crate::watch::Watch;
+use crate::watch::{Watch, raised};
 use crate::{Config, Error, InForce, Limits, definition};
 
 /// What was judged elsewhere, such as an episode of atrial fibrillation or an empty battery.
@@ -75,6 +75,8 @@ pub struct Machine {
     /// The last event of each alarm that is not cleared, in the order raised.
     standing: Vec<AlarmEvent>,
     record: Option<Watch>,
+    /// The record that was open when the service stopped, until another begins or it goes on: its anchor and its end.
+    left: Option<(RecordId, Anchor, SampleIndex)>,
     /// When something arrived last, in wall-clock time.
     arrival: Option<Utc>,
     /// What was held back and not fetched yet.
@@ -97,6 +99,7 @@ impl Machine {
             limits: config.in_force(limits),
             standing: Vec::new(),
             record: None,
+            left: None,
             arrival: None,
             suppressed: Vec::new(),
             held_back: Default::default(),
@@ -131,6 +134,7 @@ impl Machine {
             self.end(position, out);
         }
         let memory = Memory::new(&self.config, layout, at);
+        self.left = None;
         self.record = Some(Watch::new(record, anchor, memory, at));
         self.end_foreign(out);
     }
@@ -152,6 +156,12 @@ impl Machine {
                 .max();
             watch.known_until = Some(latest.map_or(at, |latest| latest.max(at)));
         }
+    }
+
+    /// After a restart, before anything of the device has come: `record` was open and judged up to `at`. Should nothing come,
+    /// that is told as of any other record.
+    pub fn left(&mut self, record: RecordId, anchor: Anchor, at: SampleIndex) {
+        self.left = Some((record, anchor, at));
     }
 
     /// A newer estimate of the device's clock, for the UTC of events to come.
@@ -290,18 +300,16 @@ impl Machine {
         if now.seconds_since(silent_since) < allowed || self.open(Condition::NoData).is_some() {
             return;
         }
-        let Some(watch) = &self.record else { return };
-        let at = watch.position();
-        let event = watch.raised(
-            Condition::NoData,
-            at,
-            at,
-            definition(Condition::NoData).priority,
-            format!("nothing received for {allowed:.0} s"),
-        );
+        let (record, anchor, at) = match (&self.record, &self.left) {
+            (Some(watch), _) => (&watch.id, watch.anchor, watch.position()),
+            (None, Some((record, anchor, at))) => (record, *anchor, *at),
+            (None, None) => return,
+        };
+        let priority = definition(Condition::NoData).priority;
+        let evidence = format!("nothing received for {allowed:.0} s");
         let event = AlarmEvent {
             utc: silent_since.plus_seconds(allowed),
-            ..event
+            ..raised(record, anchor, Condition::NoData, at, priority, evidence)
         };
         self.standing.push(event.clone());
         out.push(event);

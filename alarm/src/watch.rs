@@ -84,17 +84,33 @@ impl Watch {
         evidence: String,
     ) -> AlarmEvent {
         AlarmEvent {
-            alarm: AlarmId::new(&self.id, condition, onset),
-            record: self.id.clone(),
-            condition,
-            kind: definition(condition).kind,
-            priority,
-            state: AlarmState::Active,
             onset,
-            at,
-            utc: self.anchor.utc(at),
-            by: None,
-            evidence,
+            alarm: AlarmId::new(&self.id, condition, onset),
+            ..raised(&self.id, self.anchor, condition, at, priority, evidence)
         }
+    }
+}
+
+/// An alarm of a record that is raised, and begins, at `at`.
+pub(crate) fn raised(
+    record: &RecordId,
+    anchor: Anchor,
+    condition: Condition,
+    at: SampleIndex,
+    priority: Priority,
+    evidence: String,
+) -> AlarmEvent {
+    AlarmEvent {
+        alarm: AlarmId::new(record, condition, at),
+        record: record.clone(),
+        condition,
+        kind: definition(condition).kind,
+        priority,
+        state: AlarmState::Active,
+        onset: at,
+        at,
+        utc: anchor.utc(at),
+        by: None,
+        evidence,
     }
 }

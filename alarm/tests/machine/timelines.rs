@@ -409,6 +409,35 @@ fn acknowledging_follows_the_states() {
 }
 
 #[test]
+fn a_record_that_was_left_open_and_does_not_go_on_is_silent() {
+    let second = |s: i64| Utc(s * 1_000_000);
+    let (mut machine, mut out) = (machine(&Config::default()), Vec::new());
+    for now in 100..115 {
+        machine.tick(second(now), &mut out);
+    }
+    assert_eq!(
+        out.len(),
+        0,
+        "of a device without a record nothing is expected"
+    );
+    machine.left(record(1), anchor(HZ), SampleIndex(samples(9.5)));
+    for now in 115..130 {
+        machine.tick(second(now), &mut out);
+    }
+    // It goes on after all.
+    machine.arrival(second(131));
+    let standing = machine.standing().cloned().collect();
+    let at = SampleIndex(samples(9.5));
+    machine.start(record(1), &layout(LEADS, HZ), anchor(HZ), at, &mut out);
+    machine.resume(at, standing);
+    machine.decided(SampleIndex(samples(10.5)), &mut out);
+    assert_snapshot!(timeline(&out), @"
+     9.50 s medium no_data active, onset 9.50 s: nothing received for 10 s
+     9.50 s medium no_data cleared, onset 9.50 s: data arrive again
+    ");
+}
+
+#[test]
 fn silence_is_an_alarm_until_new_samples_are_decided() {
     let scenario = Scenario::new(LEADS, 20).beats(0.5, 20.0, 0.8);
     let facts = scenario.facts();

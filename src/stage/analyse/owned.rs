@@ -74,6 +74,10 @@ impl Owned {
         if let Some(resume) = &resume {
             // No record yet: this only puts the standing alarms in force.
             machine.resume(resume.durable_until, resume.standing.clone());
+            if !resume.ended {
+                let record = resume.record.clone();
+                machine.left(record, resume.anchor, resume.durable_until);
+            }
         }
         let monitor = Monitor::new(config.dsp.clone(), machine);
         let device = Device::new(
