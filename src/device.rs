@@ -452,6 +452,9 @@ mod tests {
             standing: Vec::new(),
             findings: Vec::new(),
             missing_strips: Vec::new(),
+            missing_ends: Vec::new(),
+            beats: Vec::new(),
+            beats_since: None,
             limits: ecg::PatientLimits::default(),
             patient: None,
         }

@@ -125,6 +125,8 @@ struct OpenRecord {
     /// Windows of which not everything has been said yet, and the strips that they are of.
     waiting: Vec<(Window, Option<(AlarmId, Strip)>)>,
     burden: Burden,
+    /// Beats before it are in it.
+    counted_until: SampleIndex,
     drift: Drift,
 }
 
@@ -221,11 +223,24 @@ impl Monitor {
         if resume.is_some() {
             self.machine.resume(resume_at, standing);
         }
+        let (mut burden, mut counted_until) = (Burden::default(), SampleIndex(0));
+        if let Some(resume) = resume.filter(|resume| !resume.ended) {
+            // What is stored with its class for certain is not counted twice.
+            counted_until = resume_at.before(rate.count(Chain::CLASS_LAG_SECONDS));
+            let counted = resume
+                .beats
+                .partition_point(|beat| beat.r_peak < counted_until);
+            burden.set_limit(ventricular_per_minute(&self.machine.limits()));
+            burden.resume(resume.beats_since, &resume.beats[..counted], rate);
+        }
         let closed = self.closed.take().filter(|(closed, _)| *closed == id);
         let trends = resume
             .and_then(|resume| resume.trend.clone())
             .or(closed.map(|(_, minute)| minute));
-        let wanted = resume.map_or(&[][..], |resume| &resume.missing_strips);
+        let onsets = resume.map_or(&[][..], |resume| &resume.missing_strips);
+        let ends = resume.map_or(&[][..], |resume| &resume.missing_ends);
+        let onsets = onsets.iter().map(|event| (event.alarm, event));
+        let ends = ends.iter().map(|event| (event.alarm.at_end(), event));
         self.open = Some(OpenRecord {
             rate,
             anchor,
@@ -239,14 +254,15 @@ impl Monitor {
                 .into_iter()
                 .map(|trend| (trend.minute, trend))
                 .collect(),
-            wanted: wanted
-                .iter()
-                .filter(|event| event.record == id)
-                .map(|event| (event.alarm, event.at))
+            wanted: onsets
+                .chain(ends)
+                .filter(|(_, event)| event.record == id)
+                .map(|(alarm, event)| (alarm, event.at))
                 .collect(),
             collector: Collector::new(layout, self.config.window.rate_hz),
             waiting: Vec::new(),
-            burden: Burden::default(),
+            burden,
+            counted_until,
             drift: Drift::default(),
             layout: layout.clone(),
             id,
@@ -355,11 +371,7 @@ impl Monitor {
         let Some(open) = &mut self.open else { return };
         let events = &mut self.events;
         let limits = self.machine.limits();
-        open.burden.set_limit(match limits.off {
-            // So that it is told again when it is switched on.
-            off if off.contains(ecg::Condition::VentricularBurden) => f32::INFINITY,
-            _ => limits.ventricular_per_minute,
-        });
+        open.burden.set_limit(ventricular_per_minute(&limits));
         for output in self.outputs.drain(..) {
             if let Some(collector) = &mut open.collector {
                 collector.push(&output);
@@ -550,7 +562,7 @@ impl OpenRecord {
     /// What builds up over minutes, as of the next thing that the chain says.
     fn builds_up(&mut self, output: &Output) -> Option<Report> {
         match output {
-            Output::Class(beat) => {
+            Output::Class(beat) if beat.r_peak >= self.counted_until => {
                 let ventricular = beat.class == Some(BeatClass::V);
                 self.burden.beat(beat.r_peak, ventricular, self.rate)
             }
@@ -591,6 +603,16 @@ impl OpenRecord {
             trend.unusable_seconds += 1;
         }
         effects.live.push(Live::Quality(quality));
+    }
+}
+
+/// How many ventricular beats in a minute are not too many.
+fn ventricular_per_minute(limits: &alarm::InForce) -> f32 {
+    if limits.off.contains(ecg::Condition::VentricularBurden) {
+        // So that it is told again when it is switched on.
+        f32::INFINITY
+    } else {
+        limits.ventricular_per_minute
     }
 }
 

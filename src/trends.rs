@@ -1,14 +1,14 @@
 //! What builds up over minutes: ventricular beats, and a rate that drifts away.
 //!
 //! **Pure: beats and rates of a record in order go in, what to tell the alarm machine comes out, when it changes.** What gave
-//! way to a greater alarm is not told again after it. A restart starts both
-//! anew. Ventricular beats are complete again after a minute, the rate after fifty; until then nothing of it begins, and what
-//! stands ends no sooner than it would have.
+//! way to a greater alarm is not told again after it. After a restart, the ventricular beats that are stored are counted
+//! again; the rate starts anew, and is complete after fifty minutes: until then no drift begins, and one that stands ends no
+//! sooner than it would have.
 
 use std::collections::VecDeque;
 
 use alarm::{Report, Said};
-use ecg::{Condition, SampleIndex, SampleRate};
+use ecg::{Beat, BeatClass, Condition, SampleIndex, SampleRate};
 
 /// After a start or a gap, classes of beats count for nothing for so long, seconds.
 const UNSURE: f64 = 20.0;
@@ -88,6 +88,20 @@ impl Burden {
         };
         self.changed = false;
         news(&mut self.told, Condition::VentricularBurden, at, said)
+    }
+
+    /// Takes over after a restart: all beats are known from `since` on, and these are the last of them. What was to be told
+    /// of them was.
+    pub fn resume(&mut self, since: Option<SampleIndex>, beats: &[Beat], rate: SampleRate) {
+        self.since = since;
+        let first = beats.first().map_or(SampleIndex(0), |beat| beat.r_peak);
+        for beat in beats {
+            self.beat(beat.r_peak, beat.class == Some(BeatClass::V), rate);
+            if beat.r_peak.since(first) < rate.count(MINUTE) {
+                // There may have been more.
+                self.calm = None;
+            }
+        }
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -239,6 +253,48 @@ mod tests {
             }
         }
         assert_eq!(told, [(70, true), (100, false), (150, true)]);
+    }
+
+    #[test]
+    fn a_restart_counts_on() {
+        let ventricular = |second: u64| match second {
+            0..300 => second.is_multiple_of(5),
+            _ => second.is_multiple_of(40),
+        };
+        let beats: Vec<Beat> = (7..900_u64)
+            .map(|second| Beat {
+                r_peak: SampleIndex(second * 100),
+                class: Some(if ventricular(second) {
+                    BeatClass::V
+                } else {
+                    BeatClass::N
+                }),
+            })
+            .collect();
+        let told = |burden: &mut Burden, beats: &[Beat]| {
+            let tell =
+                |beat: &Beat| burden.beat(beat.r_peak, beat.class == Some(BeatClass::V), hz());
+            let told = beats.iter().filter_map(tell);
+            told.map(|report| (report.at, report.said))
+                .collect::<Vec<_>>()
+        };
+        let whole = told(&mut Burden::default(), &beats);
+        assert_eq!(whole.len(), 2, "{whole:?}");
+        for restart in [1, 5, 30, 60, 90, 250, 330, 400, 640, 800] {
+            let (before, after) = beats.split_at(restart);
+            let mut burden = Burden::default();
+            let mut all = told(&mut burden, before);
+            let stands = all.len() == 1;
+            let recent = before.len().saturating_sub(if stands { 440 } else { 70 });
+            let mut resumed = Burden::default();
+            resumed.resume(Some(before[0].r_peak), &before[recent..], hz());
+            let mut later = told(&mut resumed, after);
+            // What stands already, and what is over, is the machine's to pass over.
+            later.retain(|one| whole.contains(one));
+            all.extend(later);
+            all.dedup();
+            assert_eq!(all, whole, "restarted after {restart} beats");
+        }
     }
 
     /// The minutes in which a drift begins and ends, at these rates by minute.

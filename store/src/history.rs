@@ -121,7 +121,7 @@ pub(crate) fn bound(index: SampleIndex) -> i64 {
     i64::try_from(index.0).unwrap_or(i64::MAX)
 }
 
-fn beat(r_peak: i64, class: Option<&str>) -> Result<Beat, Error> {
+pub(crate) fn beat(r_peak: i64, class: Option<&str>) -> Result<Beat, Error> {
     Ok(Beat {
         r_peak: SampleIndex(unsigned("R peak", r_peak)?),
         class: class.map(word).transpose()?,

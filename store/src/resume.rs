@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use ecg::{AlarmEvent, Anchor, DeviceId, PatientLimits, RecordId, SampleIndex, Trend, Utc};
+use ecg::{
+    AlarmEvent, Anchor, Beat, Condition, DeviceId, PatientLimits, RecordId, SampleIndex, Trend, Utc,
+};
 
 use crate::alarms::{EventColumns, event_columns, record_id};
 use crate::database::read;
 use crate::devices::latest_record;
 use crate::findings::{Columns, finding_columns};
-use crate::history::{MinuteColumns, trend_columns};
+use crate::history::{MinuteColumns, beat, trend_columns};
 use crate::limits::{LimitColumns, limit_columns};
-use crate::rows::unsigned;
+use crate::rows::{unsigned, word};
 use crate::{Error, FindingRow, PatientId, Store};
 
 /// Episodes that ended so lately may yet go on.
@@ -19,6 +21,13 @@ pub const RECENT_SECONDS: f64 = 60.0;
 /// An alarm that lies further back than this has got its strip, or will never get one: packets are not acknowledged before
 /// the strips that they are in are stored. Strips that were removed because they are old are not made again.
 const STRIP_SECONDS: f64 = 3600.0;
+/// Ends of rhythms are looked for among alarms that were raised so many microseconds before the record was last updated at
+/// most, and so many seconds before `durable_until`: what lies further back has its strip, or will never get one.
+const ENDS: (i64, f64) = (86_400_000_000, 600.0);
+
+/// The beats that are told of a record that is not over: of so many seconds before `durable_until`, and of so many where an
+/// alarm stands that is about how many of them are ventricular.
+const BEATS_SECONDS: (f64, f64) = (70.0, 440.0);
 
 /// Where a device was left.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,9 +49,17 @@ pub struct Resume {
     pub standing: Vec<AlarmEvent>,
     /// The raising step of each late alarm of the record, cleared or not, that has no strip yet.
     pub missing_strips: Vec<AlarmEvent>,
+    /// The last step of each late rhythm of the record that has ended, where there is no strip of its
+    /// [end](ecg::AlarmId::at_end) yet.
+    pub missing_ends: Vec<AlarmEvent>,
     /// Episodes of findings of the record that are not over, or ended less than [`RECENT_SECONDS`] before
     /// `durable_until`.
     pub findings: Vec<FindingRow>,
+    /// The last beats of a record that is not over, in order: those of the last minute at least, and of seven minutes
+    /// where an alarm for many ventricular beats stands.
+    pub beats: Vec<Beat>,
+    /// From where on no beat of the record is missing: the end of its last gap, or its first beat.
+    pub beats_since: Option<SampleIndex>,
     /// The wearer's own alarm limits.
     pub limits: PatientLimits,
     /// Who wears it.
@@ -132,6 +149,36 @@ impl Store {
             }
         }
 
+        let ends: Vec<EventColumns> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM devices d
+              JOIN records r ON ",
+            latest_record!(),
+            " JOIN alarms a ON a.device = r.device AND a.boot = r.boot
+                AND a.state IN ('latched', 'cleared') AND a.raised_utc >= r.updated_utc - $1
+              JOIN alarm_events e ON e.alarm = a.alarm
+                AND e.state IN ('latched', 'cleared') AND e.given_by IS NULL
+              WHERE NOT r.ended AND e.decided_at >= r.durable_until - $2 * r.base_rate_hz
+              ORDER BY e.utc, e.alarm"
+        ))
+        .bind(ENDS.0)
+        .bind(ENDS.1)
+        .fetch_all(pool)
+        .await)?;
+        let ends = ends.into_iter().map(EventColumns::read);
+        let ends = ends.collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<_> = ends.iter().map(|event| event.alarm.at_end()).collect();
+        let known = self.strips_among(&ids).await?;
+        for event in ends {
+            let missing = event.condition.is_rhythm() && !known.contains(&event.alarm.at_end());
+            if let Some(resume) = devices.get_mut(&event.record.device)
+                && missing
+            {
+                resume.missing_ends.push(event);
+            }
+        }
+
         let findings: Vec<Columns> = read!(self, pool => sqlx::query_as(concat!(
             "SELECT ",
             finding_columns!(),
@@ -149,6 +196,47 @@ impl Store {
             let row = row.read()?;
             if let Some(resume) = devices.get_mut(&row.record.device) {
                 resume.findings.push(row);
+            }
+        }
+
+        let beats: Vec<(String, i64, Option<String>)> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT r.device, b.r_peak, b.class
+             FROM devices d
+             JOIN records r ON ",
+            latest_record!(),
+            " JOIN beats b ON b.device = r.device AND b.boot = r.boot
+                AND b.r_peak >= r.durable_until - CAST(r.base_rate_hz * CASE WHEN EXISTS (
+                    SELECT 1 FROM alarms a WHERE a.device = r.device AND a.boot = r.boot
+                        AND a.condition = $3 AND a.state <> 'cleared') THEN $2 ELSE $1 END AS BIGINT)
+              WHERE NOT r.ended
+              ORDER BY r.device, b.r_peak"
+        ))
+        .bind(BEATS_SECONDS.0)
+        .bind(BEATS_SECONDS.1)
+        .bind(Condition::VentricularBurden.name())
+        .fetch_all(pool)
+        .await)?;
+        for (device, r_peak, class) in beats {
+            if let Some(resume) = devices.get_mut(&word::<DeviceId>(&device)?) {
+                resume.beats.push(beat(r_peak, class.as_deref())?);
+            }
+        }
+
+        let since: Vec<(String, Option<i64>)> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT r.device, COALESCE(
+                (SELECT MAX(g.end_index) FROM gaps g WHERE g.device = r.device AND g.boot = r.boot),
+                (SELECT MIN(b.r_peak) FROM beats b WHERE b.device = r.device AND b.boot = r.boot))
+             FROM devices d
+             JOIN records r ON ",
+            latest_record!(),
+            " WHERE NOT r.ended"
+        ))
+        .fetch_all(pool)
+        .await)?;
+        for (device, since) in since {
+            if let Some(resume) = devices.get_mut(&word::<DeviceId>(&device)?) {
+                let since = since.map(|since| unsigned("since", since)).transpose()?;
+                resume.beats_since = since.map(SampleIndex);
             }
         }
         Ok(devices.into_values().collect())
@@ -185,7 +273,10 @@ impl Latest {
             trend: None,
             standing: Vec::new(),
             missing_strips: Vec::new(),
+            missing_ends: Vec::new(),
             findings: Vec::new(),
+            beats: Vec::new(),
+            beats_since: None,
             limits: self.limits.read()?,
             patient: self.patient.as_deref().map(PatientId::stored).transpose()?,
         })

@@ -1,10 +1,10 @@
 //! Devices, records and patients: how far, whose, within which limits.
 
-use ecg::{AlarmState, Condition, PatientLimits, RecordId, SampleIndex, Utc};
+use ecg::{AlarmState, BeatClass, Condition, PatientLimits, RecordId, SampleIndex, Utc};
 use store::{Batch, Error, FindingRow, LimitChange};
 
 use crate::database::Database;
-use crate::fixtures::{event, finding, kept, patient, record, trend, update};
+use crate::fixtures::{beat, event, finding, kept, patient, record, trend, update};
 
 pub(crate) async fn an_older_update_changes_nothing(db: &Database) {
     let one = record("a", u32::MAX);
@@ -43,6 +43,8 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
     // The record reaches 400 samples at 250 Hz, so this cannot be more than a minute ago.
     let mut long_over = ended_at(&quiet, 0, 1);
     long_over.record = quiet.clone();
+    let ventricular = beat(120, Some(BeatClass::V));
+    let ordinary = beat(300, Some(BeatClass::N));
     let batch = Batch {
         records: vec![ended, update(&new, 400, 200), update(&quiet, 5, 50)],
         events: vec![
@@ -63,6 +65,11 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
             long_over.clone(),
         ],
         trends: vec![trend(&old, 150, 9), trend(&new, 0, 60), trend(&new, 1, 7)],
+        beats: vec![
+            (new.clone(), ventricular, Utc(1)),
+            (new.clone(), ordinary, Utc(2)),
+            (old.clone(), ordinary, Utc(0)),
+        ],
         ..Batch::default()
     };
     store.commit(&batch).await.unwrap();
@@ -94,6 +101,12 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
     );
     assert_eq!(b.anchor, update(&new, 400, 200).anchor);
     assert_eq!(b.trend, Some(trend(&new, 1, 7)));
+    let beats = [ventricular, ordinary];
+    assert_eq!(
+        (&b.beats[..], b.beats_since),
+        (&beats[..], Some(SampleIndex(120)))
+    );
+    assert_eq!((a.beats.len(), a.beats_since), (0, None));
     assert_eq!(
         b.standing,
         [
@@ -110,6 +123,7 @@ pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
         b.missing_strips,
         [event(&new, 30, Active), event(&new, 50, Active)]
     );
+    assert_eq!(b.missing_ends, [event(&new, 30, Cleared)]);
     assert_eq!(
         (&b.patient, b.limits),
         (&Some(patient("p")), rates(45.0, 130.5))
