@@ -5,6 +5,7 @@
 
 mod equipment;
 mod owned;
+mod seldom;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -29,6 +30,7 @@ use crate::wall;
 
 use owned::Owned;
 pub use owned::Wearer;
+use seldom::Seldom;
 
 /// What one shard may have under way.
 pub const COMMITS_OUT: usize = 256;
@@ -148,6 +150,8 @@ pub struct Shard {
     answered: Option<mpsc::UnboundedReceiver<Answer>>,
     /// When time passed last.
     ticked: Instant,
+    /// Packets that are none.
+    refused: Seldom,
 }
 
 /// The ends of the channels that a shard listens to.
@@ -184,6 +188,7 @@ impl Shard {
             answers,
             answered: Some(answered),
             ticked: wall::instant(),
+            refused: Seldom::default(),
         };
         for resume in resume {
             let id = resume.device.clone();
@@ -238,7 +243,9 @@ impl Shard {
             Ok(packet) => packet,
             Err(error) => {
                 let n_bytes = delivery.payload.len();
-                tracing::warn!(device = %id, %error, n_bytes, "packet refused");
+                if let Some(n_before) = self.refused.tell(arrived) {
+                    tracing::warn!(device = %id, %error, n_bytes, n_before, "packet refused");
+                }
                 metrics
                     .lost_packets
                     .with_label_values(&[error.reason()])
