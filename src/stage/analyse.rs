@@ -39,6 +39,8 @@ pub const COMMITS_OUT: usize = 256;
 const TICK: Duration = Duration::from_millis(500);
 /// A shard that has not listened for longer than this could not: then silence is no device's.
 const DEAF: Duration = Duration::from_secs(1);
+/// With so much of what the broker may send unacknowledged, it may be sending no more.
+const NEARLY_ALL: f64 = 0.95;
 
 /// Settings of the shards.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
@@ -616,11 +618,11 @@ impl Shard {
     }
 
     /// For how long, since time passed last, packets could not have arrived whatever devices sent: the shard waited for the
-    /// database, or a shard that did kept packets from all.
+    /// database, a shard that did kept packets from all, or the broker may send no more before some are acknowledged.
     fn deaf(&mut self, now: Instant) -> Duration {
         let last = std::mem::replace(&mut self.ticked, now);
         let waited = now.saturating_duration_since(last);
-        if waited > TICK + DEAF {
+        if waited > TICK + DEAF || self.broker_holds_back() {
             return waited;
         }
         match self.shared.jam.since() {
@@ -629,6 +631,15 @@ impl Shard {
             }
             _ => Duration::ZERO,
         }
+    }
+
+    /// Whether about as much is unacknowledged as the broker may send: it keeps the rest, whoever sent it.
+    fn broker_holds_back(&self) -> bool {
+        let Shared {
+            config, metrics, ..
+        } = &*self.shared;
+        let most = f64::from(config.mqtt.receive_maximum) * f64::from(config.mqtt.connections);
+        metrics.unacked.get() as f64 >= NEARLY_ALL * most
     }
 
     /// Uses these corrections from the next window on.

@@ -72,6 +72,10 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one query after the other, each for a part of what a device is resumed with"
+    )]
     pub async fn resume(&self) -> Result<Vec<Resume>, Error> {
         let rows: Vec<Latest> = read!(self, pool => sqlx::query_as(concat!(
             "SELECT d.device, d.patient, ",

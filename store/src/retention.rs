@@ -228,15 +228,14 @@ impl Store {
                     .await;
             }
         };
-        let removed;
-        in_transaction!(self, connection => {
-            removed = sqlx::query(sql)
+        let removed = in_transaction!(self, connection => {
+            sqlx::query(sql)
                 .bind(device.as_str())
                 .bind(before.0)
                 .bind(i64::from(most))
                 .execute(&mut *connection)
                 .await?
-                .rows_affected();
+                .rows_affected()
         });
         Ok(removed)
     }
@@ -253,8 +252,8 @@ impl Store {
             Kept::Strips => concat!("SELECT o.alarm", old!(strips, "$1"), " LIMIT $3"),
             _ => concat!("SELECT o.alarm", old!(alarms, "$1"), " LIMIT $3"),
         };
-        let mut removed = 0;
-        in_transaction!(self, connection => {
+        let removed = in_transaction!(self, connection => {
+            let mut removed = 0;
             let alarms: Vec<Uuid> = sqlx::query_scalar(sql)
                 .bind(device.as_str())
                 .bind(before.0)
@@ -278,6 +277,7 @@ impl Store {
                     }
                 }
             }
+            removed
         });
         Ok(removed)
     }

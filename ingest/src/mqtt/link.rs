@@ -174,9 +174,10 @@ impl Requests {
         match self {
             Self::V4(client) => {
                 let filter = |(path, kept): (&String, bool)| {
-                    let qos = match kept {
-                        true => rumqttc::QoS::AtLeastOnce,
-                        false => rumqttc::QoS::AtMostOnce,
+                    let qos = if kept {
+                        rumqttc::QoS::AtLeastOnce
+                    } else {
+                        rumqttc::QoS::AtMostOnce
                     };
                     rumqttc::SubscribeFilter::new(path.clone(), qos)
                 };
@@ -184,9 +185,10 @@ impl Requests {
             }
             Self::V5(client) => {
                 let filter = |(path, kept): (&String, bool)| {
-                    let qos = match kept {
-                        true => QoS::AtLeastOnce,
-                        false => QoS::AtMostOnce,
+                    let qos = if kept {
+                        QoS::AtLeastOnce
+                    } else {
+                        QoS::AtMostOnce
                     };
                     v5::Filter::new(path.clone(), qos)
                 };

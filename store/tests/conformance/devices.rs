@@ -28,6 +28,10 @@ pub(crate) async fn an_older_update_changes_nothing(db: &Database) {
     assert_eq!((row.started, row.updated), (Utc(10), Utc(30)));
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "everything that a device is resumed with, at once"
+)]
 pub(crate) async fn resume_tells_where_each_device_was_left(db: &Database) {
     use AlarmState::{Acknowledged, Active, Cleared};
     let store = &db.store;
