@@ -4,6 +4,7 @@
 //! * [`twin`]: the service against its offline twin, with a bad link and with SIGKILL;
 //! * [`bad_input`]: what must not hurt;
 //! * [`delivery`]: alarms get out, to webhooks and over MQTT, whatever fails;
+//! * [`faults`]: processes killed, networks cut, disks full, devices gone mad, and nothing lost;
 //! * [`commands`]: the command line by itself;
 //! * [`holter`]: ectopic beats and heart rate variability in what `annotate` writes;
 //! * [`findings`]: what is found in the signals, again from the strip alone;
@@ -27,6 +28,7 @@ mod bad_input;
 mod commands;
 mod delivery;
 mod demo;
+mod faults;
 mod findings;
 mod holter;
 mod hostile;

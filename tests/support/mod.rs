@@ -1,6 +1,8 @@
 //! Servers, services and records for the tests.
 
+pub(crate) mod disk;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod record;
 pub(crate) mod servers;

@@ -211,6 +211,18 @@ impl Service {
             .sum()
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end, for as long as that may take.
+    #[track_caller]
+    pub(crate) fn wait_end(&mut self, limit: Duration) -> ExitStatus {
+        let child = &mut self.child;
+        wait_for("the service to end", limit, || child.try_wait().unwrap())
+    }
+
     /// Ends it as a crash would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -1,0 +1,238 @@
+//! One round of each fault: it happens, and is over.
+
+use std::time::Duration;
+
+use einthoven::load::{Load, Plan};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::devices;
+use super::scene::Scene;
+use crate::support::proxy::Mode;
+
+/// SIGKILL at any moment.
+pub(crate) fn kill_service(scene: &mut Scene) {
+    scene.end_service("KILL");
+    scene.pass(0..500);
+    scene.start_service();
+}
+
+/// SIGKILL while it starts, up to three times.
+pub(crate) fn kill_starting(scene: &mut Scene) {
+    for _ in 0..scene.rng.random_range(1..=3) {
+        scene.end_service("KILL");
+        scene.start_service();
+        scene.pass(0..1500);
+    }
+    scene.end_service("KILL");
+    scene.start_service();
+}
+
+/// SIGTERM, and SIGKILL while it still drains.
+pub(crate) fn kill_draining(scene: &mut Scene) {
+    crate::support::servers::send("TERM", scene.service().pid());
+    scene.pass(0..300);
+    scene.end_service("KILL");
+    scene.start_service();
+}
+
+/// SIGTERM: it ends in order, and within its time.
+pub(crate) fn term_service(scene: &mut Scene) {
+    let (status, took) = scene.end_service("TERM");
+    scene.expect_ended(status, took);
+    scene.pass(0..500);
+    scene.start_service();
+}
+
+/// A rolling restart: the new one starts while the old one drains.
+pub(crate) fn roll_service(scene: &mut Scene) {
+    scene.roll_service();
+}
+
+/// The broker is restarted as an operator would.
+pub(crate) fn term_broker(scene: &mut Scene) {
+    scene.broker.down();
+    scene.pass(0..3000);
+    scene.broker.up();
+}
+
+/// The broker crashes. What it acknowledged within `autosave_interval` before is lost, for Mosquitto acknowledges before it
+/// saves; that is the broker's promise, not the service's, which keeps what it has been sent.
+pub(crate) fn kill_broker(scene: &mut Scene) {
+    scene.broker.kill();
+    scene.pass(0..3000);
+    scene.broker.up();
+}
+
+pub(crate) fn postgres_fast(scene: &mut Scene) {
+    stop_postgres(scene, "INT");
+}
+
+pub(crate) fn postgres_immediate(scene: &mut Scene) {
+    stop_postgres(scene, "QUIT");
+}
+
+pub(crate) fn postgres_kill(scene: &mut Scene) {
+    stop_postgres(scene, "KILL");
+}
+
+fn stop_postgres(scene: &mut Scene, signal: &str) {
+    scene.postgres.as_mut().expect("PostgreSQL").stop(signal);
+    scene.pass(0..3000);
+    scene.postgres.as_mut().expect("PostgreSQL").up();
+}
+
+/// Every statement takes a second or so more.
+pub(crate) fn postgres_slow(scene: &mut Scene) {
+    let delay = Duration::from_millis(scene.rng.random_range(100..800));
+    let database = scene.service_database.as_ref().expect("a network");
+    database.set(Mode::Delay(delay));
+    scene.pass(3000..6000);
+    let database = scene.service_database.as_ref().expect("a network");
+    database.set(Mode::Pass);
+}
+
+/// The database is cut off without a word in the middle of a transaction, for ever; new connections reach it.
+pub(crate) fn postgres_half_open(scene: &mut Scene) {
+    let database = scene.service_database.as_ref().expect("a network");
+    database.set(Mode::Delay(Duration::from_millis(300)));
+    scene.pass(1500..2500);
+    let database = scene.service_database.as_ref().expect("a network");
+    database.set(Mode::Hole);
+    scene.pass(500..1500);
+    let database = scene.service_database.as_ref().expect("a network");
+    database.set(Mode::Pass);
+}
+
+/// Some stretch of the network resets its connections for a while.
+pub(crate) fn network_cut(scene: &mut Scene) {
+    network(scene, Mode::Cut);
+}
+
+/// Some stretch of the network lets nothing pass for a while.
+pub(crate) fn network_freeze(scene: &mut Scene) {
+    network(scene, Mode::Freeze);
+}
+
+/// Some stretch of the network forgets its connections without a word.
+pub(crate) fn network_half_open(scene: &mut Scene) {
+    network(scene, Mode::Hole);
+}
+
+fn network(scene: &mut Scene, mode: Mode) {
+    let k = scene.rng.random_range(0..3);
+    let stretch = |scene: &Scene, mode: Mode| match (k, &scene.service_database) {
+        (0, _) => scene.service_broker.set(mode),
+        (1, Some(proxy)) => proxy.set(mode),
+        _ => scene.devices_broker.set(mode),
+    };
+    stretch(scene, mode);
+    scene.pass(300..4000);
+    stretch(scene, Mode::Pass);
+}
+
+/// One device sends nonsense, as fast as the broker takes it.
+pub(crate) fn nonsense(scene: &mut Scene) {
+    let (url, seed) = (scene.devices_url(), scene.rng.random());
+    let valid = devices::packets(seed, 1, 5);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let duration = Duration::from_secs(4);
+    let flood = devices::flood(url, "flood".to_owned(), duration, 40_000, move |k| {
+        devices::nonsense(&mut rng, &valid, k)
+    });
+    let n = scene.runtime.block_on(flood);
+    println!("nonsense: {n} packets");
+}
+
+/// One device sends its last packet again and again, more often than the broker may have in flight.
+pub(crate) fn repeats(scene: &mut Scene) {
+    let (url, seed) = (scene.devices_url(), scene.rng.random());
+    let payloads: Vec<Vec<u8>> = devices::packets(seed, scene.rng.random(), 5)
+        .iter()
+        .map(ingest::Packet::encode)
+        .collect();
+    let duration = Duration::from_secs(15);
+    let flood = devices::flood(url, "repeats".to_owned(), duration, 70_000, move |k| {
+        payloads[k.min(4)].clone()
+    });
+    let n = scene.runtime.block_on(flood);
+    println!("repeats: {n} packets");
+}
+
+/// One device starts anew with every packet.
+pub(crate) fn reboots(scene: &mut Scene) {
+    let (url, seed) = (scene.devices_url(), scene.rng.random());
+    let mut packet = devices::packets(seed, 1, 1).remove(0);
+    let first: u32 = scene.rng.random_range(0..u32::MAX / 2);
+    let duration = Duration::from_secs(4);
+    let flood = devices::flood(url, "reboots".to_owned(), duration, 10_000, move |k| {
+        packet.boot = ecg::BootId(first + u32::try_from(k).unwrap());
+        packet.encode()
+    });
+    let n = scene.runtime.block_on(flood);
+    println!("reboots: {n} packets");
+}
+
+/// The clock of one device leaps by hours, back and forth; another sends the same with a good clock.
+pub(crate) fn clocks(scene: &mut Scene) {
+    let (url, seed) = (scene.devices_url(), scene.rng.random());
+    let boot = scene.rng.random();
+    let straight = devices::packets(seed, boot, 90);
+    let leaping = devices::leaping(straight.clone(), seed);
+    let record = |name: &str| ecg::RecordId {
+        device: name.parse().unwrap(),
+        boot: ecg::BootId(boot),
+    };
+    scene.runtime.block_on(async {
+        for (name, packets) in [("leaps", &leaping), ("straight", &straight)] {
+            let mut device = devices::connect(&url, name).await;
+            for packet in packets {
+                device.publish(packet.encode()).await.unwrap();
+            }
+            device.close().await.unwrap();
+        }
+    });
+    scene.pairs.push((record("leaps"), record("straight")));
+}
+
+/// One device sends a hundred times real time.
+pub(crate) fn hasty(scene: &mut Scene) {
+    let plan = Plan {
+        speed: 100.0,
+        seed: scene.rng.random(),
+        prefix: format!("hasty{}", scene.runs.len()),
+        ..Plan::new(scene.devices_url(), 1, 400)
+    };
+    let run = scene.runtime.block_on(async {
+        let load = Load::start(plan).await.unwrap();
+        load.finished().await
+    });
+    scene.runs.push(run);
+}
+
+/// A thousand devices lose their connections at once, and all come back.
+pub(crate) fn stampede(scene: &mut Scene) {
+    scene.devices_broker.set(Mode::Cut);
+    scene.pass(100..1500);
+    scene.devices_broker.set(Mode::Pass);
+}
+
+/// The disk under the database fills up, and has room again.
+pub(crate) fn database_disk(scene: &mut Scene) {
+    let Some(disk) = scene.database_disk.as_ref() else {
+        return;
+    };
+    disk.fill();
+    scene.pass(2000..5000);
+    scene.database_disk.as_ref().expect("as before").free();
+}
+
+/// The disk under the broker fills up, and has room again; the broker is not restarted meanwhile.
+pub(crate) fn broker_disk(scene: &mut Scene) {
+    let Some(disk) = scene.broker.disk() else {
+        return;
+    };
+    disk.fill();
+    scene.pass(2000..5000);
+    scene.broker.disk().expect("as before").free();
+}
