@@ -217,7 +217,7 @@ fn a_second_process_on_an_sqlite_file_stands_by_too() {
     let second = start_on(dir.path(), &broker, &url, "");
     wait_standby(&second);
     first.terminate();
-    first.wait_end();
+    first.wait_end(Duration::from_secs(30));
     assert!(first.ended_well());
     second.wait_ready();
     let third = start_on(dir.path(), &broker, &url, "");
@@ -333,7 +333,7 @@ fn rolling_restarts_lose_nothing() {
         wait_standby(&next);
         let told = Instant::now();
         service.terminate();
-        service.wait_end();
+        service.wait_end(Duration::from_secs(30));
         drains.push(told.elapsed().as_secs_f64());
         assert!(service.ended_well(), "{}", service.log());
         next.wait_ready();

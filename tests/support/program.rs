@@ -254,15 +254,6 @@ impl Service {
         assert!(told.success());
     }
 
-    /// Waits for its end.
-    #[track_caller]
-    pub(crate) fn wait_end(&mut self) {
-        let child = &mut self.child;
-        wait_for("the service to end", Duration::from_secs(30), || {
-            child.try_wait().unwrap()
-        });
-    }
-
     /// Whether it has ended, and with success.
     pub(crate) fn ended_well(&mut self) -> bool {
         let status = self.child.try_wait().unwrap();

@@ -88,16 +88,51 @@ impl Resampler {
         held.resize(self.half, *first);
         held.extend_from_slice(from);
         held.resize(held.len() + self.half, *last);
-        let width = 2 * self.half;
-        to.extend((0..self.n_out).map(|k| {
-            let start = k * self.step.0 / self.step.1 + 1;
-            let taps = &self.taps[k % self.step.1 * width..][..width];
-            f64::from(dot(&held[start..][..width], taps))
-        }));
+        pulp::Arch::new().dispatch(Pass {
+            resampler: self,
+            held,
+            to,
+        });
     }
 }
 
-/// The sum of products, in lanes that a compiler can keep in one register; the length is a multiple of [`LANES`].
+/// One window, compiled for whichever vectors the processor has. The same bits come out of all of them.
+struct Pass<'a> {
+    resampler: &'a Resampler,
+    held: &'a [f32],
+    to: &'a mut Vec<f64>,
+}
+
+impl pulp::WithSimd for Pass<'_> {
+    type Output = ();
+
+    #[expect(
+        clippy::inline_always,
+        reason = "what is inlined takes on the instructions of the function that was dispatched to"
+    )]
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self {
+            resampler,
+            held,
+            to,
+        } = self;
+        let width = 2 * resampler.half;
+        to.reserve(resampler.n_out);
+        for k in 0..resampler.n_out {
+            let start = k * resampler.step.0 / resampler.step.1 + 1;
+            let taps = &resampler.taps[k % resampler.step.1 * width..][..width];
+            to.push(f64::from(dot(&held[start..][..width], taps)));
+        }
+    }
+}
+
+/// The sum of products, in lanes that a compiler can keep in few registers; the length is a multiple of [`LANES`].
+#[expect(
+    clippy::inline_always,
+    reason = "what is inlined takes on the instructions of the function that was dispatched to"
+)]
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0; LANES];
     let (a, _) = a.as_chunks::<LANES>();
