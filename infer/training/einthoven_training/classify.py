@@ -158,7 +158,7 @@ def answers(network: Classifier, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return tuple(torch.cat(part).numpy() for part in zip(*parts, strict=True))
 
 
-RECIPE = Recipe(40)
+RECIPE = Recipe(60)
 
 
 class Run:
