@@ -1,7 +1,8 @@
 //! The play: every device publishes its course over a connection of its own.
 //!
 //! Tasks, all ended by one token: one a device, beside the one that its [`Publisher`] has. Nothing is shared but counters.
-//! Connections are opened at a bounded pace before the play begins; the phases of devices are spread over the second.
+//! Connections are opened at a bounded pace before the play begins; the phases of devices are spread over ten seconds:
+//! wearables are not put on in the same one, and models are asked in a rhythm that begins with the device.
 //!
 //! What is remembered of a device is how many packets of its course were published and acknowledged, and when nothing was
 //! acknowledged though something should have been.
@@ -23,6 +24,8 @@ use super::plan::Plan;
 use super::script::Script;
 use crate::wall;
 
+/// Devices begin within so many seconds of signal: two hops of the models' windows.
+const PHASES_SECONDS: f64 = 10.0;
 /// How often a device that waits looks whether it is to end.
 const LOOK: Duration = Duration::from_secs(1);
 /// Connections that may be under way at once.
@@ -204,7 +207,7 @@ impl Load {
             };
             let course = k % courses.len();
             // Spread over the second, as evenly for some of them as for all.
-            let phase = (k as f64 * 0.618_033_988_749_894_9).fract();
+            let phase = PHASES_SECONDS * (k as f64 * 0.618_033_988_749_894_9).fract();
             let boots = nonce.wrapping_add(u32::try_from(k).unwrap_or(0).wrapping_mul(0x85eb_ca6b));
             let start = began.plus_seconds(ahead + phase / plan.speed);
             let playing = Playing {
