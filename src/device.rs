@@ -16,7 +16,7 @@
 //! (malformed, late, such duplicates) are released at once. So a device that sends the same again and again holds
 //! nothing up, neither its own record's end nor, since acks leave in order, the acks of others.
 //!
-//! A device that sends in tiny packets holds [`MAX_HELD`] of them at most: beyond, what is durable is released, and a
+//! A device that sends in tiny packets holds `MAX_HELD` of them at most: beyond, what is durable is released, and a
 //! restart finds the filters of this device cold.
 
 use ecg::{Anchor, BootId, DeviceId, Layout, RecordId, SampleIndex, Utc};

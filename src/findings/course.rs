@@ -65,7 +65,7 @@ impl Course {
 
     /// Takes note of what was read from a window, and of what the rhythm model decided on it; windows of a record come in
     /// order. `diagnoses` are what the classifiers said of its twelve leads; where nobody asked them, for lack of time, what
-    /// they said last stands for [`HOLD_SECONDS`]. With `learn`, what is usual is learnt.
+    /// they said last stands for 75 s. With `learn`, what is usual is learnt.
     pub fn window(
         &mut self,
         read: &Read<'_>,
