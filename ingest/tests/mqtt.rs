@@ -179,7 +179,7 @@ async fn acks_done_in_any_order_leave_in_order() {
         let (published, acked) = tap.packet_ids();
         assert!(published.len() >= 20);
         assert_eq!(acked, published[..acked.len()]);
-        assert!(acked.len() >= 21, "{acked:?}");
+        assert!(acked.len() >= 20, "{acked:?}");
         let mut again = Client::start(config(&broker.url(), protocol), 100).await;
         publish(&broker.url(), protocol, 99..100).await;
         assert_eq!(numbers(&again.packets(1).await), [99]);
@@ -198,9 +198,8 @@ async fn what_a_killed_client_did_not_ack_comes_again() {
             packet.ack.done();
         }
         let acked = || client.monitor.counts().acked;
-        // The four and `online` before them.
         let waiting = async {
-            while acked() < 5 {
+            while acked() < 4 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

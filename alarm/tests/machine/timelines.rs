@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 
 use Condition::{Asystole, AtrialFibrillation, LowBattery, RateTrend};
 
-use crate::facts::{Fact, anchor, feed, layout, machine, record};
+use crate::facts::{Fact, anchor, feed, give, layout, machine, record};
 
 const HZ: f64 = 250.0;
 const LEADS: &[&str] = &["II", "V1", "V5"];
@@ -430,6 +430,7 @@ fn a_record_that_was_left_open_and_does_not_go_on_is_silent() {
     let at = SampleIndex(samples(9.5));
     machine.start(record(1), &layout(LEADS, HZ), anchor(HZ), at, &mut out);
     machine.resume(at, standing);
+    give(&mut machine, &Fact::Beat(samples(10.2)));
     machine.decided(SampleIndex(samples(10.5)), &mut out);
     assert_snapshot!(timeline(&out), @"
      9.50 s medium no_data active, onset 9.50 s: nothing received for 10 s
