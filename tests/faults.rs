@@ -130,7 +130,7 @@ fn devices_may_send_whatever_they_like() {
 }
 
 #[test]
-fn a_thousand_devices_may_come_back_at_once() {
+fn many_devices_may_come_back_at_once() {
     short(Kind::Postgres, 8, &[("stampede", 1)]);
 }
 

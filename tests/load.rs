@@ -282,7 +282,8 @@ const TABLES: [&str; 10] = [
 const DAMAGES: [(&str, Fault, &str); 27] = [
     ("DELETE FROM beats WHERE %beats", Missing, "beat"),
     (
-        "INSERT INTO beats SELECT device, boot, r_peak + 7, class, utc FROM beats WHERE %beats",
+        "INSERT INTO beats (device, boot, r_peak, class, utc, day)
+            SELECT device, boot, r_peak + 7, class, utc, day FROM beats WHERE %beats",
         Unexpected,
         "beat",
     ),

@@ -33,6 +33,8 @@ pub(crate) struct Play {
     pub(crate) seed: u64,
     pub(crate) devices: usize,
     pub(crate) speed: f64,
+    /// Where many devices belong to the fault, so many at most: in real time, and the program of the tests is not optimised.
+    pub(crate) crowd: usize,
     /// Without data for so long, records are closed: longer than any fault, and waited for at the end.
     pub(crate) silence: Duration,
 }
@@ -51,6 +53,7 @@ impl Play {
             seed,
             devices: 12,
             speed: 10.0,
+            crowd: 250,
             silence: Duration::from_secs(20),
         }
     }
@@ -68,7 +71,7 @@ impl Play {
         let crowd = faults.iter().map(|(fault, _)| fault.devices).max();
         let (devices, speed) = match crowd.unwrap_or(0) {
             0 => (self.devices, self.speed),
-            n => (n, 1.0),
+            n => (n.min(self.crowd), 1.0),
         };
         let plan = Plan {
             speed,
@@ -392,6 +395,7 @@ impl Long {
             seed,
             devices: self.devices,
             speed: self.speed,
+            crowd: usize::MAX,
             // The load's devices notice a half-open connection within 65 s: what lies near the silence could be either.
             silence: Duration::from_secs(if fault.name == "network-half-open" {
                 75
