@@ -388,7 +388,7 @@ const DAMAGES: [(&str, Fault, &str); 27] = [
     ("DELETE FROM records WHERE %records", Missing, "record"),
     (
         "INSERT INTO records SELECT device, 12345, layout, base_rate_hz, anchor_index, anchor_utc, anchor_hz, durable_until, \
-         ended, started_utc, updated_utc FROM records WHERE %records",
+         ended, started_utc, updated_utc, origin_utc, origin_hz FROM records WHERE %records",
         Unexpected,
         "record",
     ),
