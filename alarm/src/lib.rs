@@ -53,4 +53,4 @@ pub use conditions::{Definition, definition, markdown, table};
 pub use config::{Config, Extreme};
 pub use error::Error;
 pub use limits::{InForce, Limits, can_be_off};
-pub use machine::{Machine, Report, Said};
+pub use machine::{Machine, Report, Said, is_reported};

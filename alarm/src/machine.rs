@@ -607,8 +607,8 @@ impl Machine {
     }
 }
 
-/// What is told to the machine, not judged by it.
-fn is_reported(condition: Condition) -> bool {
+/// What is [told](Machine::report) to the machine, not judged by it.
+pub fn is_reported(condition: Condition) -> bool {
     use Condition::{
         AtrialFibrillation, AvBlock, ClockJump, DeviceOffline, LowBattery, NewFinding, Overloaded,
         RateTrend, StChange, VentricularBurden, VentricularRun,

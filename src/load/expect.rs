@@ -123,23 +123,12 @@ pub enum What {
 /// Whether a condition is judged by the device core alone: not by models that may be overloaded, by what the device says of
 /// itself or by arrival.
 pub fn is_judged(condition: Condition) -> bool {
-    use Condition::{
-        AtrialFibrillation, AvBlock, ClockJump, DeviceOffline, LowBattery, NewFinding, NoData,
-        Overloaded, StChange, VentricularRun,
-    };
-    !matches!(
-        condition,
-        AtrialFibrillation
-            | AvBlock
-            | ClockJump
-            | DeviceOffline
-            | LowBattery
-            | NewFinding
-            | NoData
-            | Overloaded
-            | StChange
-            | VentricularRun
-    )
+    match condition {
+        // From beats and rates.
+        Condition::RateTrend | Condition::VentricularBurden => true,
+        Condition::NoData => false,
+        other => !alarm::is_reported(other),
+    }
 }
 
 /// Whoever plays for the twin.
