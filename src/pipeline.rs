@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | deliveries | MQTT client -> route | 1,024 packets | the client parks packets and withholds acks; the broker holds the rest |
 //! | shard inbox | route -> shard | 256 packets a shard | route waits |
-//! | model mailbox | shard -> inference threads | one live window a device | newest wins, the displaced one is counted; strips of alarms are never shed |
+//! | model mailbox | shard -> inference threads | one live window a device | one that waited is read without its twelve leads; newest wins, the displaced one is counted; strips of alarms are never shed |
 //! | answers | inference threads -> shard | what is in the mailboxes | cannot be |
 //! | commits | shards -> persist | 1,024 commits | the shard waits |
 //! | committed | persist -> shard | as many as a shard may have out | cannot be |

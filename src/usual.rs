@@ -63,11 +63,11 @@ impl Usual {
     }
 
     /// Learns from a window that ends at `end`. What is to be written, as JSON, when enough has been seen.
-    pub fn learn(
+    pub fn learn<'a>(
         &mut self,
         end: SampleIndex,
         rate: SampleRate,
-        findings: &[Finding],
+        findings: impl IntoIterator<Item = &'a Finding>,
     ) -> Option<String> {
         if self.known.is_some() {
             return None;
@@ -80,7 +80,7 @@ impl Usual {
             return None;
         }
         self.last = Some(end);
-        self.readings.push(findings.to_vec());
+        self.readings.push(findings.into_iter().cloned().collect());
         if self.readings.len() < ENOUGH {
             return None;
         }

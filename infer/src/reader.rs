@@ -53,6 +53,11 @@ impl Reading {
         self.findings.iter().chain(&self.diagnoses)
     }
 
+    /// The same, taken out of the reading.
+    pub fn into_all(self) -> impl Iterator<Item = Finding> {
+        self.findings.into_iter().chain(self.diagnoses)
+    }
+
     /// Whether there was no time to complete the twelve leads and ask the classifiers.
     pub fn is_partial(&self) -> bool {
         self.twelve.withheld == Some(Withheld::Overloaded)

@@ -89,8 +89,8 @@ impl Course {
         self.episodes.window(&lasting, change, &mut noted.steps);
         self.conditions.window(&lasting, change, &mut noted.reports);
         if learn && let Some(diagnoses) = diagnoses {
-            let all = [read.findings, diagnoses].concat();
-            noted.baseline = self.usual.learn(read.end, read.rate, &all);
+            let all = read.findings.iter().chain(diagnoses);
+            noted.baseline = self.usual.learn(read.end, read.rate, all);
         }
         noted
     }

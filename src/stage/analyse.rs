@@ -8,7 +8,6 @@ mod owned;
 mod seldom;
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -433,7 +432,7 @@ impl Shard {
             sent,
             outcome,
         } = answer;
-        let (start, end) = (window.start, window.end);
+        let start = window.start;
         let left_out = match &outcome {
             Outcome::Done(read) => read.as_ref().as_ref().is_ok_and(Reading::is_partial),
             Outcome::Shed => true,
@@ -488,7 +487,7 @@ impl Shard {
                 .await;
             return;
         }
-        self.tell(&id, boot, start..end, reading.as_ref(), left_out);
+        self.tell(&id, boot, &window, reading.as_ref(), left_out);
         let Some(owned) = self.devices.get_mut(&id) else {
             return;
         };
@@ -496,7 +495,7 @@ impl Shard {
         let form = library.rhythm().map(|model| model.form());
         let mut effects = Effects::default();
         owned.hear_of_window(boot, start, left_out, &mut effects);
-        let noted = reading.map(|reading| owned.note(boot, window, &reading, form));
+        let noted = reading.map(|reading| owned.note(boot, window, reading, form));
         let Noted {
             steps,
             baseline,
@@ -529,7 +528,7 @@ impl Shard {
         &self,
         device: &DeviceId,
         boot: BootId,
-        window: Range<SampleIndex>,
+        window: &Window,
         reading: Option<&Reading>,
         left_out: bool,
     ) {

@@ -135,7 +135,7 @@ impl Owned {
         &mut self,
         boot: BootId,
         window: Arc<Window>,
-        reading: &Reading,
+        reading: Reading,
         form: Option<&RhythmForm>,
     ) -> Noted {
         let view = self.device.view();
@@ -166,7 +166,7 @@ impl Owned {
             start: anchor.utc(window.start),
             window,
             calibration: self.calibration.clone(),
-            findings: reading.all().cloned().collect(),
+            findings: reading.into_all().collect(),
         });
         noted
     }
