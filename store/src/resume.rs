@@ -72,10 +72,6 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one query after the other, each for a part of what a device is resumed with"
-    )]
     pub async fn resume(&self) -> Result<Vec<Resume>, Error> {
         let rows: Vec<Latest> = read!(self, pool => sqlx::query_as(concat!(
             "SELECT d.device, d.patient, ",
@@ -153,6 +149,33 @@ impl Store {
             }
         }
 
+        self.ends(&mut devices).await?;
+
+        let findings: Vec<Columns> = read!(self, pool => sqlx::query_as(concat!(
+            "SELECT ",
+            finding_columns!(),
+            " FROM devices d
+              JOIN records r ON ",
+            latest_record!(),
+            " JOIN findings f ON f.device = r.device AND f.boot = r.boot
+              WHERE NOT f.ended OR f.end_index >= r.durable_until - $1 * r.base_rate_hz
+              ORDER BY f.onset, f.source, f.name"
+        ))
+        .bind(RECENT_SECONDS)
+        .fetch_all(pool)
+        .await)?;
+        for row in findings {
+            let row = row.read()?;
+            if let Some(resume) = devices.get_mut(&row.record.device) {
+                resume.findings.push(row);
+            }
+        }
+        self.beats_of_late(&mut devices).await?;
+        Ok(devices.into_values().collect())
+    }
+
+    /// The ends of rhythms whose strips are missing.
+    async fn ends(&self, devices: &mut BTreeMap<DeviceId, Resume>) -> Result<(), Error> {
         let ends: Vec<EventColumns> = read!(self, pool => sqlx::query_as(concat!(
             "SELECT ",
             event_columns!(),
@@ -182,27 +205,11 @@ impl Store {
                 resume.missing_ends.push(event);
             }
         }
+        Ok(())
+    }
 
-        let findings: Vec<Columns> = read!(self, pool => sqlx::query_as(concat!(
-            "SELECT ",
-            finding_columns!(),
-            " FROM devices d
-              JOIN records r ON ",
-            latest_record!(),
-            " JOIN findings f ON f.device = r.device AND f.boot = r.boot
-              WHERE NOT f.ended OR f.end_index >= r.durable_until - $1 * r.base_rate_hz
-              ORDER BY f.onset, f.source, f.name"
-        ))
-        .bind(RECENT_SECONDS)
-        .fetch_all(pool)
-        .await)?;
-        for row in findings {
-            let row = row.read()?;
-            if let Some(resume) = devices.get_mut(&row.record.device) {
-                resume.findings.push(row);
-            }
-        }
-
+    /// The last beats.
+    async fn beats_of_late(&self, devices: &mut BTreeMap<DeviceId, Resume>) -> Result<(), Error> {
         let beats: Vec<(String, i64, Option<String>)> = read!(self, pool => sqlx::query_as(concat!(
             "SELECT r.device, b.r_peak, b.class
              FROM devices d
@@ -243,7 +250,7 @@ impl Store {
                 resume.beats_since = since.map(SampleIndex);
             }
         }
-        Ok(devices.into_values().collect())
+        Ok(())
     }
 }
 

@@ -53,6 +53,11 @@ fn batch(record: &RecordId, utc: i64, state: Option<AlarmState>) -> Batch {
     }
 }
 
+async fn n_beats(db: &Database, record: &RecordId) -> usize {
+    let beats = db.store.beats_of_device(&record.device, ALL).await.unwrap();
+    beats.len()
+}
+
 /// Removes what is older, as the service does.
 async fn remove_all(store: &Store, before: Utc) {
     store.drop_partitions(before).await.unwrap();
@@ -235,27 +240,13 @@ async fn a_beat_stored_again_with_another_utc_is_stored_once() {
         db.store.drop_partitions(Utc(now + DAY + 5)).await.unwrap(),
         1
     );
-    assert_eq!(
-        db.store
-            .beats_of_device(&record.device, ALL)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(n_beats(&db, &record).await, 1);
     assert_eq!(db.store.drop_partitions(young).await.unwrap(), 0);
     assert_eq!(
         db.store.drop_partitions(Utc(now + DAY + 6)).await.unwrap(),
         1
     );
-    assert_eq!(
-        db.store
-            .beats_of_device(&record.device, ALL)
-            .await
-            .unwrap()
-            .len(),
-        0
-    );
+    assert_eq!(n_beats(&db, &record).await, 0);
     db.end().await;
 }
 
