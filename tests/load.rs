@@ -42,6 +42,65 @@ fn settings(dir: &std::path::Path) -> Config {
     Config::load(Some(&dir.join("einthoven.toml")), [], &[]).unwrap()
 }
 
+/// A service of a test's own, and what it stands on.
+struct Stand {
+    service: Service,
+    api: Api,
+    settings: Config,
+    database: Database,
+    broker: Mosquitto,
+    dir: tempfile::TempDir,
+}
+
+impl Stand {
+    /// Starts it with these settings, over the defaults.
+    fn with(more: &str) -> Self {
+        let broker = Mosquitto::start();
+        let database = Database::create();
+        let dir = tempfile::tempdir().unwrap();
+        let service = Service::run(dir.path(), &broker, &database, more);
+        Self {
+            api: Api::new(service.base()).unwrap(),
+            settings: settings(dir.path()),
+            service,
+            database,
+            broker,
+            dir,
+        }
+    }
+
+    /// So many devices that send so many seconds.
+    fn plan(&self, devices: usize, seconds: u32) -> Plan {
+        Plan::new(self.broker.url(), devices, seconds)
+    }
+
+    /// Kills the service and starts it again.
+    fn after_a_kill(self) -> Self {
+        self.service.kill();
+        std::thread::sleep(Duration::from_secs(1));
+        let service = Service::run(self.dir.path(), &self.broker, &self.database, SETTINGS);
+        Self {
+            api: Api::new(service.base()).unwrap(),
+            service,
+            ..self
+        }
+    }
+
+    /// What the oracle says of a play, with the API as a witness, once the service is done with it.
+    async fn judged(&self, run: &Run, ear: Option<&Ear>) -> Verdict {
+        let witness = Witness {
+            ear,
+            api: Some(&self.api),
+        };
+        let store = Store::open(&self.settings.store).await.unwrap();
+        let left = settle(&store, run, witness.api, SETTLE).await.unwrap();
+        assert_eq!(left, None);
+        let verdict = verify(&store, run, &self.settings, witness).await.unwrap();
+        store.close().await;
+        verdict
+    }
+}
+
 #[track_caller]
 fn expect_clean(verdict: &Verdict) {
     let first: Vec<String> = verdict
@@ -53,38 +112,20 @@ fn expect_clean(verdict: &Verdict) {
     assert!(verdict.is_clean(), "{:#?}\n{first:#?}", verdict.summary());
 }
 
-async fn judged(run: &Run, settings: &Config, witness: Witness<'_>) -> Verdict {
-    let store = Store::open(&settings.store).await.unwrap();
-    let left = settle(&store, run, witness.api, SETTLE).await.unwrap();
-    assert_eq!(left, None);
-    let verdict = verify(&store, run, settings, witness).await.unwrap();
-    store.close().await;
-    verdict
-}
-
 #[test]
 fn over_bad_links_every_acknowledged_packet_has_its_effect() {
-    let broker = Mosquitto::start();
-    let database = Database::create();
-    let dir = tempfile::tempdir().unwrap();
-    let service = Service::run(dir.path(), &broker, &database, SETTINGS);
-    let settings = settings(dir.path());
+    let stand = Stand::with(SETTINGS);
     let plan = Plan {
         speed: 10.0,
         bad: BAD,
         watched: 6,
-        ..Plan::new(broker.url(), 30, 300)
+        ..stand.plan(30, 300)
     };
-    let api = Api::new(service.base()).unwrap();
     runtime().block_on(async {
-        let ear = Ear::open(&plan, Some(&api)).await.unwrap();
+        let ear = Ear::open(&plan, Some(&stand.api)).await.unwrap();
         let run = Load::start(plan).await.unwrap().finished().await;
         assert_eq!(run.published(), run.acked());
-        let witness = Witness {
-            ear: Some(&ear),
-            api: Some(&api),
-        };
-        let verdict = judged(&run, &settings, witness).await;
+        let verdict = stand.judged(&run, Some(&ear)).await;
         expect_clean(&verdict);
         // There was something to find, of everything.
         let kinds = [
@@ -110,7 +151,7 @@ fn over_bad_links_every_acknowledged_packet_has_its_effect() {
             sum(|truth| truth.alarmed) + sum(|truth| truth.not_by_twin),
             sum(|truth| truth.happened)
         );
-        let latencies = einthoven::load::measure(&run, &settings, &ear);
+        let latencies = einthoven::load::measure(&run, &stand.settings, &ear);
         for latency in &latencies {
             assert!(latency.histogram.len() > 10, "{latency:?}");
             // It takes less than ten seconds, also on a busy machine.
@@ -172,18 +213,14 @@ fn the_command_says_that_all_is_well_on_sqlite_too() {
 
 #[test]
 fn a_kill_is_no_reason_for_an_accusation() {
-    let broker = Mosquitto::start();
-    let database = Database::create();
-    let dir = tempfile::tempdir().unwrap();
-    let service = Service::run(dir.path(), &broker, &database, SETTINGS);
-    let settings = settings(dir.path());
+    let stand = Stand::with(SETTINGS);
     let plan = Plan {
         speed: 8.0,
         bad: Bad {
             reboots: 0.0,
             ..BAD
         },
-        ..Plan::new(broker.url(), 12, 240)
+        ..stand.plan(12, 240)
     };
     let runtime = runtime();
     let load = runtime.block_on(Load::start(plan)).unwrap();
@@ -191,65 +228,43 @@ fn a_kill_is_no_reason_for_an_accusation() {
     wait_for("the kill's moment", SETTLE, || {
         (load.progress().acked * 3 > total).then_some(())
     });
-    service.kill();
-    std::thread::sleep(Duration::from_secs(1));
-    let service = Service::run(dir.path(), &broker, &database, SETTINGS);
-    let api = Api::new(service.base()).unwrap();
+    let stand = stand.after_a_kill();
     let run = runtime.block_on(load.finished());
-    let witness = Witness {
-        ear: None,
-        api: Some(&api),
-    };
-    expect_clean(&runtime.block_on(judged(&run, &settings, witness)));
+    expect_clean(&runtime.block_on(stand.judged(&run, None)));
 }
 
 #[test]
 fn while_the_database_is_away_no_device_is_silent() {
-    let broker = Mosquitto::start();
-    let database = Database::create();
-    let dir = tempfile::tempdir().unwrap();
-    let service = Service::run(dir.path(), &broker, &database, SETTINGS);
-    let settings = settings(dir.path());
+    let stand = Stand::with(SETTINGS);
     let plan = Plan {
         speed: 10.0,
         watched: 3,
-        ..Plan::new(broker.url(), 30, 300)
+        ..stand.plan(30, 300)
     };
-    let api = Api::new(service.base()).unwrap();
     let runtime = runtime();
-    let ear = runtime.block_on(Ear::open(&plan, Some(&api))).unwrap();
+    let ear = runtime
+        .block_on(Ear::open(&plan, Some(&stand.api)))
+        .unwrap();
     let load = runtime.block_on(Load::start(plan)).unwrap();
     let total = load.progress().total;
     wait_for("the middle", SETTLE, || {
         (load.progress().acked * 5 > total).then_some(())
     });
     // Much longer than a silence, and than no data.
-    database.query("BEGIN; LOCK TABLE records; SELECT pg_sleep(15); COMMIT");
+    stand
+        .database
+        .query("BEGIN; LOCK TABLE records; SELECT pg_sleep(15); COMMIT");
     let run = runtime.block_on(load.finished());
-    let witness = Witness {
-        ear: Some(&ear),
-        api: Some(&api),
-    };
-    expect_clean(&runtime.block_on(judged(&run, &settings, witness)));
+    expect_clean(&runtime.block_on(stand.judged(&run, Some(&ear))));
 }
 
 #[test]
 fn many_devices_of_one_shard_fall_silent_at_once() {
-    let broker = Mosquitto::start();
-    let database = Database::create();
-    let dir = tempfile::tempdir().unwrap();
-    let one = "[pipeline]\nsilence = \"4s\"\nshards = 1\n";
-    let service = Service::run(dir.path(), &broker, &database, one);
-    let settings = settings(dir.path());
+    let stand = Stand::with("[pipeline]\nsilence = \"4s\"\nshards = 1\n");
     let plan = Plan {
         speed: 10.0,
         scripts: 8,
-        ..Plan::new(broker.url(), 400, 20)
-    };
-    let api = Api::new(service.base()).unwrap();
-    let witness = Witness {
-        ear: None,
-        api: Some(&api),
+        ..stand.plan(400, 20)
     };
     runtime().block_on(async {
         for prefix in ["once", "again"] {
@@ -258,7 +273,7 @@ fn many_devices_of_one_shard_fall_silent_at_once() {
                 ..plan.clone()
             };
             let run = Load::start(plan).await.unwrap().finished().await;
-            expect_clean(&judged(&run, &settings, witness).await);
+            expect_clean(&stand.judged(&run, None).await);
         }
     });
 }
@@ -412,25 +427,22 @@ const DAMAGES: [(&str, Fault, &str); 27] = [
 
 #[test]
 fn whatever_is_wrong_is_found() {
-    let broker = Mosquitto::start();
-    let database = Database::create();
-    let dir = tempfile::tempdir().unwrap();
-    let service = Service::run(dir.path(), &broker, &database, SETTINGS);
-    let settings = settings(dir.path());
+    let stand = Stand::with(SETTINGS);
     let plan = Plan {
         speed: 10.0,
         bad: Bad { lose: 0.03, ..BAD },
         mix: "asystole,vt,vf,noisy".parse().unwrap(),
-        ..Plan::new(broker.url(), 8, 150)
+        ..stand.plan(8, 150)
     };
-    let api = Api::new(service.base()).unwrap();
     let runtime = runtime();
     let run = runtime.block_on(async { Load::start(plan).await.unwrap().finished().await });
-    let witness = Witness {
-        ear: None,
-        api: Some(&api),
-    };
-    expect_clean(&runtime.block_on(judged(&run, &settings, witness)));
+    expect_clean(&runtime.block_on(stand.judged(&run, None)));
+    let Stand {
+        service,
+        settings,
+        database,
+        ..
+    } = stand;
     assert!(service.interrupt().success());
 
     for table in TABLES {
