@@ -174,7 +174,7 @@ struct Path {
     /// Samples of the trace that wait for those of other signals.
     ready: Vec<f32>,
     /// Pulses.
-    found: VecDeque<SampleIndex>,
+    found: VecDeque<Pulse>,
     /// Places where a beat may be.
     candidates: VecDeque<Candidate>,
 }
@@ -472,7 +472,11 @@ impl Chain {
         self.decided = until;
         for (k, path) in self.paths.iter_mut().enumerate() {
             let (rate, base) = (path.rate, self.base);
-            let found = path.found.drain(..).map(|at| rate.convert(at, base));
+            let found = path.found.drain(..).map(|pulse| Pulse {
+                onset: rate.convert(pulse.onset, base),
+                peak: rate.convert(pulse.peak, base),
+                ..pulse
+            });
             if let Some(choice) = self.ppg.choices.iter_mut().find(|c| c.signal == k) {
                 choice.found.extend(found);
             }
@@ -505,9 +509,9 @@ impl Chain {
         let rate = &mut self.ppg_rate;
         self.ppg.take(until, |taken| match taken {
             Taken::Blind => rate.interrupt(),
-            Taken::Found(at) => {
-                let pulse = Output::Pulse(Pulse { onset: at });
-                hold(held, at, 2, pulse, rate.push(at));
+            Taken::Found(pulse) => {
+                let at = pulse.onset;
+                hold(held, at, 2, Output::Pulse(pulse), rate.push(at));
             }
         });
         // After the qualities of the same second.
@@ -675,7 +679,7 @@ impl Path {
 
     fn heap_bytes(&self) -> usize {
         (self.resampled.capacity() + self.ready.capacity()) * size_of::<f32>()
-            + self.found.capacity() * size_of::<SampleIndex>()
+            + self.found.capacity() * size_of::<Pulse>()
             + self.candidates.capacity() * size_of::<Candidate>()
     }
 }

@@ -128,7 +128,7 @@ impl Fusion {
 
     /// Takes every beat whose R peak is before `until`, and maybe some after. All detectors have said
     /// everything about `until`, and every whole second before it has been judged.
-    pub(crate) fn take(&mut self, until: SampleIndex, mut taken: impl FnMut(Taken)) {
+    pub(crate) fn take(&mut self, until: SampleIndex, mut taken: impl FnMut(Taken<SampleIndex>)) {
         let horizon = until.0 + self.base.count(BEFORE_SECONDS).0;
         while let Some((k, event)) = self.next_event(horizon) {
             self.go_to(event.middle.0, &mut taken);
@@ -153,7 +153,7 @@ impl Fusion {
     }
 
     /// Weighs the leads anew for each second that begins up to `at`.
-    fn go_to(&mut self, at: u64, taken: &mut impl FnMut(Taken)) {
+    fn go_to(&mut self, at: u64, taken: &mut impl FnMut(Taken<SampleIndex>)) {
         let second = second_of(at, self.base);
         let mut next = self
             .second

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use ecg::{SampleIndex, SampleRate};
+use ecg::{Pulse, SampleIndex, SampleRate};
 
 use crate::Error;
 use crate::crest::{Crest, Crests};
@@ -92,9 +92,9 @@ impl PulseDetector {
         usize::try_from(at & (self.ring.len() as u64 - 1)).unwrap_or(0)
     }
 
-    /// Takes samples in and appends the onsets that they settle to `onsets`. With `off` the
+    /// Takes samples in and appends the pulses that they settle to `pulses`. With `off` the
     /// sensor is off and the samples mean nothing.
-    pub fn push(&mut self, samples: &[f32], off: bool, onsets: &mut VecDeque<SampleIndex>) {
+    pub fn push(&mut self, samples: &[f32], off: bool, pulses: &mut VecDeque<Pulse>) {
         for sample in samples {
             let at = self.next;
             self.next += 1;
@@ -116,7 +116,7 @@ impl PulseDetector {
             let mut crest = None;
             self.crests.push(at, &[rise], |found| crest = Some(found));
             if let Some(crest) = crest {
-                self.decide(crest, onsets);
+                self.decide(crest, pulses);
             }
         }
     }
@@ -136,7 +136,7 @@ impl PulseDetector {
         sum
     }
 
-    fn decide(&mut self, crest: Crest, onsets: &mut VecDeque<SampleIndex>) {
+    fn decide(&mut self, crest: Crest, pulses: &mut VecDeque<Pulse>) {
         let learn = LEARN_SECONDS * self.rate;
         while self
             .known
@@ -162,8 +162,31 @@ impl PulseDetector {
         };
         if self.last.is_none_or(|last| foot > last) {
             self.last = Some(foot);
-            onsets.push_back(SampleIndex(foot));
+            pulses.extend(self.measure(foot));
         }
+    }
+
+    /// The pulse with this foot, an index of the low-passed signal; `None` where nothing rises from it.
+    fn measure(&self, foot: u64) -> Option<Pulse> {
+        let height = |at: u64| self.ring[self.slot(at)];
+        let level = height(foot);
+        let mut peak = (level, foot);
+        for at in foot + 1..self.next {
+            let value = height(at);
+            // A comparison with NaN is false.
+            if value > peak.0 {
+                peak = (value, at);
+            }
+        }
+        let amplitude = peak.0 - level;
+        #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
+        let offset = self.offset.unwrap_or_default() as f32;
+        (amplitude > 0.0).then(|| Pulse {
+            onset: SampleIndex(foot.saturating_sub(self.delay)),
+            peak: SampleIndex(peak.1.saturating_sub(self.delay)),
+            level: level + offset,
+            amplitude,
+        })
     }
 
     /// The lowest point before the crest, the latest of equals; `None` where the sensor was off.
@@ -181,7 +204,7 @@ impl PulseDetector {
                 lowest = Some((value, at));
             }
         }
-        lowest.map(|(_, at)| at.saturating_sub(self.delay))
+        lowest.map(|(_, at)| at)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use ecg::{Quality, QualityReason, SampleIndex, SampleRate};
+use ecg::{Pulse, Quality, QualityReason, SampleIndex, SampleRate};
 
 use crate::quality::{boundary, second_of};
 
@@ -69,7 +69,7 @@ pub(crate) struct Choice {
     /// Which signal of the record it is.
     pub(crate) signal: usize,
     /// What its detector found and has not yet been taken or passed over, at the base rate.
-    pub(crate) found: VecDeque<SampleIndex>,
+    pub(crate) found: VecDeque<Pulse>,
     verdicts: Verdicts,
 }
 
@@ -88,9 +88,9 @@ pub(crate) struct Selection {
 }
 
 /// What is taken.
-pub(crate) enum Taken {
+pub(crate) enum Taken<T> {
     /// A beat or a pulse.
-    Found(SampleIndex),
+    Found(T),
     /// From here on nothing can be seen for a while.
     Blind,
 }
@@ -148,7 +148,7 @@ impl Selection {
 
     /// Takes everything before `until`. All detectors have said everything before it, and every
     /// whole second before it has been judged.
-    pub(crate) fn take(&mut self, until: SampleIndex, mut taken: impl FnMut(Taken)) {
+    pub(crate) fn take(&mut self, until: SampleIndex, mut taken: impl FnMut(Taken<Pulse>)) {
         while self.taken < until.0 {
             let second = second_of(self.taken, self.base);
             if self.second != Some(second) {
@@ -161,17 +161,15 @@ impl Selection {
             }
             let stop = until.0.min(boundary(second + 1, self.base));
             for (k, choice) in self.choices.iter_mut().enumerate() {
-                while let Some(at) = choice.found.front().copied()
-                    && at.0 < stop
-                {
-                    choice.found.pop_front();
+                while let Some(pulse) = choice.found.pop_front_if(|pulse| pulse.onset.0 < stop) {
+                    let at = pulse.onset;
                     let apart = self.base.count(APART_SECONDS).0;
                     let clear = self.last.is_none_or(|(last, from)| {
                         at.0 > last && (from == k || at.0 - last >= apart)
                     });
                     if k == self.current && clear && at.0 >= self.taken {
                         self.last = Some((at.0, k));
-                        taken(Taken::Found(at));
+                        taken(Taken::Found(pulse));
                     }
                 }
             }
@@ -181,7 +179,7 @@ impl Selection {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         let found = |choice: &Choice| {
-            choice.found.capacity() * size_of::<SampleIndex>() + choice.verdicts.heap_bytes()
+            choice.found.capacity() * size_of::<Pulse>() + choice.verdicts.heap_bytes()
         };
         self.choices.capacity() * size_of::<Choice>()
             + self.choices.iter().map(found).sum::<usize>()

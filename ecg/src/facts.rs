@@ -69,11 +69,17 @@ pub struct Beat {
     pub class: Option<BeatClass>,
 }
 
-/// A pulse found in a PPG.
+/// A pulse found in a PPG or an arterial pressure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pulse {
     /// The foot of the upstroke.
     pub onset: SampleIndex,
+    /// The systolic peak.
+    pub peak: SampleIndex,
+    /// The signal at the foot, in its own unit.
+    pub level: f32,
+    /// From foot to peak, in the same unit; positive.
+    pub amplitude: f32,
 }
 
 /// Where a heart rate comes from.

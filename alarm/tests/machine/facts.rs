@@ -74,6 +74,9 @@ pub(crate) fn give(machine: &mut Machine, fact: &Fact) {
         }),
         Fact::Pulse(at) => machine.pulse(&Pulse {
             onset: SampleIndex(at),
+            peak: SampleIndex(at),
+            level: 0.0,
+            amplitude: 1.0,
         }),
         Fact::Ventricular(start, end, vt, vf) => machine.ventricular(&Ventricular {
             start: SampleIndex(start),
