@@ -20,6 +20,8 @@ use color_eyre::eyre::WrapErr;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::evaluate::qrs::Channel;
+use ecg::SignalKind;
+
 use crate::load::Mix;
 
 /// Exit codes, so that a supervisor can tell what to do.
@@ -305,6 +307,8 @@ enum EvaluateCommand {
     Classify(ClassifyArgs),
     /// Sinus rhythm, atrial fibrillation or another, against labels of records or rhythm marks
     Rhythm(RhythmArgs),
+    /// Pulses of a PPG against the beats of the ECG beside it
+    Pulse(PulseArgs),
 }
 
 #[derive(Debug, Args)]
@@ -388,6 +392,23 @@ struct AlarmsArgs {
     /// Weights of VT and VF in place of those that ship: a file, or a folder with RECORD.bin for each record
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
+    /// Signals to leave out, comma-separated: PPG, ABP
+    #[arg(long, value_delimiter = ',', value_name = "SIGNALS")]
+    without: Vec<SignalKind>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct PulseArgs {
+    /// A folder of WFDB records with ECG and PPG (PLETH)
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Put what was compared into the JSON: where pulses are due, onsets, good and usable seconds
+    #[arg(long, requires = "json")]
+    lists: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -548,6 +569,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(EvaluateCommand::Reconstruct(args)) => evaluate::reconstruct(&args),
         Command::Evaluate(EvaluateCommand::Classify(args)) => evaluate::classify(&args),
         Command::Evaluate(EvaluateCommand::Rhythm(args)) => evaluate::rhythm(&args),
+        Command::Evaluate(EvaluateCommand::Pulse(args)) => evaluate::pulse(&args),
         Command::Windows(args) => windows::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Migrate(args) => service::migrate(&args),

@@ -7,6 +7,7 @@ pub mod delineate;
 pub mod ec57;
 pub mod episodes;
 pub mod noise;
+pub mod pulse;
 pub mod qrs;
 pub mod reconstruct;
 pub mod report;
@@ -21,10 +22,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use dsp::{Chain, Output};
-use ecg::{Block, BootId, SampleIndex, Utc};
+use ecg::{Block, BootId, SampleIndex, SignalKind, Utc};
 
-use crate::record::Player;
 use crate::record::annotation::{self, Annotations};
+use crate::record::{Player, Record};
 use crate::wearable::Played;
 
 /// The extension of reference annotations.
@@ -42,6 +43,22 @@ fn annotations(path: &Path, annotator: &str) -> Result<Annotations, String> {
 /// Whether a fold was asked for: one of `folds`, or any where there is none.
 fn is_wanted(fold: Option<u8>, folds: &[u8]) -> bool {
     folds.is_empty() || fold.is_some_and(|fold| folds.contains(&fold))
+}
+
+/// The names of the signals of a record that are of a kind that is `wanted`, the first of each kind.
+fn playable(record: &Record, wanted: impl Fn(SignalKind) -> bool) -> Vec<String> {
+    let mut kinds = Vec::new();
+    let mut names = Vec::new();
+    for signal in &record.signals {
+        if let Ok(kind) = signal.name.parse::<SignalKind>()
+            && wanted(kind)
+            && !kinds.contains(&kind)
+        {
+            kinds.push(kind);
+            names.push(signal.name.clone());
+        }
+    }
+    names
 }
 
 /// The name of a record: that of its file.

@@ -11,7 +11,7 @@ use dsp::qrs::Networks;
 use infer::Manifest;
 
 use super::{
-    AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, EpisodesArgs, Failure, QrsArgs,
+    AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, EpisodesArgs, Failure, PulseArgs, QrsArgs,
     ReconstructArgs, RhythmArgs, VentricularArgs, answer,
 };
 use crate::evaluate::alarms;
@@ -20,6 +20,7 @@ use crate::evaluate::classify as classification;
 use crate::evaluate::delineate as delineation;
 use crate::evaluate::episodes;
 use crate::evaluate::noise::Noise;
+use crate::evaluate::pulse as pulses;
 use crate::evaluate::qrs as scores;
 use crate::evaluate::reconstruct as reconstruction;
 use crate::evaluate::rhythm as rhythms;
@@ -75,8 +76,22 @@ pub(super) fn alarms(args: &AlarmsArgs) -> Result<(), Failure> {
         weights: args.weights.clone(),
         ..ventricles::Options::default()
     };
-    let report = alarms::run(&args.dir, &config.dsp, &config.alarm, &options)
-        .map_err(color_eyre::Report::from)?;
+    let report = alarms::run(
+        &args.dir,
+        &config.dsp,
+        &config.alarm,
+        &options,
+        &args.without,
+    )
+    .map_err(color_eyre::Report::from)?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Scores pulses on every record of a folder.
+pub(super) fn pulse(args: &PulseArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let report =
+        pulses::run(&args.dir, &config.dsp, args.lists).map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()))
 }
 

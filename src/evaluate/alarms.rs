@@ -10,13 +10,15 @@ use std::fmt;
 use std::path::Path;
 
 use alarm::Machine;
-use ecg::{AlarmState, Anchor, BootId, Condition, RecordId, SampleIndex, Suppression, Utc};
+use ecg::{
+    AlarmState, Anchor, BootId, Condition, RecordId, SampleIndex, SignalKind, Suppression, Utc,
+};
 use serde_json::{Value, json};
 
 use super::ec57::percent;
 use super::report::Excluded;
 use super::ventricular::{Options, models, parse_alarms};
-use super::{name_of, score_all};
+use super::{name_of, playable, score_all};
 use crate::monitor::{Effects, Monitor};
 use crate::record::{self, Player, Record};
 use crate::wearable::Played;
@@ -114,7 +116,7 @@ pub struct Report {
     pub excluded: Vec<Excluded>,
 }
 
-/// Scores every record of `dir`.
+/// Scores every record of `dir`, its signals `without` left out.
 ///
 /// # Errors
 /// A folder or an `ALARMS.csv` that cannot be read.
@@ -123,6 +125,7 @@ pub fn run(
     dsp: &dsp::Config,
     alarm: &alarm::Config,
     options: &Options,
+    without: &[SignalKind],
 ) -> Result<Report, record::Error> {
     let records = record::records_in(dir)?;
     let table = dir.join("ALARMS.csv");
@@ -137,7 +140,7 @@ pub fn run(
         let (called, truth) = *alarms.get(name.as_str()).ok_or("not in ALARMS.csv")?;
         let named = NAMES.iter().find(|(name, _)| *name == called);
         let (_, condition) = named.ok_or_else(|| format!("alarm {called:?} is not known"))?;
-        let (raised, held_back) = play(path, *condition, dsp, alarm, options)?;
+        let (raised, held_back) = play(path, *condition, dsp, alarm, options, without)?;
         Ok(Score {
             alarm: called.to_owned(),
             truth,
@@ -161,10 +164,12 @@ fn play(
     dsp: &dsp::Config,
     alarm: &alarm::Config,
     options: &Options,
+    without: &[SignalKind],
 ) -> Result<(Option<String>, Option<String>), String> {
     let text = |error: &dyn fmt::Display| error.to_string();
     let record = Record::open(path).map_err(|error| text(&error))?;
-    let player = Player::new(record, &[""; 0]).map_err(|error| text(&error))?;
+    let names = playable(&record, |kind| !without.contains(&kind));
+    let player = Player::new(record, &names).map_err(|error| text(&error))?;
     let layout = player.layout().clone();
     let rate = layout.base_rate();
     let id = RecordId {
