@@ -9,7 +9,8 @@
 //! * all that was derived from it is committed, and so much more that what follows can be
 //!   derived without it: the record's watermark, less what late facts lag behind it, is
 //!   [`dsp::Chain::MEMORY_SECONDS`] past its end, or the record has ended; and
-//! * no window or strip that reaches back to it is still on its way.
+//! * no window that reaches back to it is still on its way, and no strip of an alarm whose signals it is the start or
+//!   the warming up of: a strip that is made again after a restart is the same to the last bit.
 //!
 //! A duplicate takes the place of its original where the original came over a connection that is lost: it is the broker's
 //! second try. Otherwise, and where the original was released, it can have no effect. Packets that can have none
@@ -66,8 +67,8 @@ pub struct Device<A> {
     refused: Option<BootId>,
     /// How far the newest commits reach, by record.
     durable: Option<Watermark>,
-    /// Starts of the windows and strips that the models have not answered yet.
-    in_flight: Vec<(BootId, SampleIndex)>,
+    /// What the models have not answered yet.
+    in_flight: Vec<Sent>,
     /// When data arrived last that were not there before.
     last_arrival: Option<Utc>,
     /// The newest battery level the device reported, percent.
@@ -93,6 +94,25 @@ pub struct Watermark {
     pub durable_until: SampleIndex,
     /// Nothing more will come of it.
     pub ended: bool,
+}
+
+/// A window or strip on its way through the models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// The boot it is from.
+    pub boot: BootId,
+    /// Its first sample.
+    pub start: SampleIndex,
+    /// It is the strip of an alarm: should the service stop, it is made again, by filters as warm as they were. A window
+    /// is not.
+    pub strip: bool,
+}
+
+impl Sent {
+    /// What begins at `start` of a boot, a strip or a window.
+    pub fn new(boot: BootId, start: SampleIndex, strip: bool) -> Self {
+        Self { boot, start, strip }
+    }
 }
 
 /// What became of a packet, for the counters.
@@ -335,18 +355,14 @@ impl<A: Acknowledge> Device<A> {
         }
     }
 
-    /// Notes that the models work on a window or strip that starts at `start`.
-    pub fn sent_to_models(&mut self, boot: BootId, start: SampleIndex) {
-        self.in_flight.push((boot, start));
+    /// Notes that the models work on a window or strip.
+    pub fn sent_to_models(&mut self, sent: Sent) {
+        self.in_flight.push(sent);
     }
 
     /// Notes that the models have answered, and returns the acks that were waiting for it.
-    pub fn answered(&mut self, boot: BootId, start: SampleIndex) -> Vec<A> {
-        if let Some(k) = self
-            .in_flight
-            .iter()
-            .position(|&sent| sent == (boot, start))
-        {
+    pub fn answered(&mut self, sent: Sent) -> Vec<A> {
+        if let Some(k) = self.in_flight.iter().position(|known| *known == sent) {
             self.in_flight.swap_remove(k);
         }
         self.releasable()
@@ -371,10 +387,13 @@ impl<A: Acknowledge> Device<A> {
         };
         let in_flight = &self.in_flight;
         let needed = |held: &Held<A>| {
-            in_flight
-                .iter()
-                .any(|(boot, start)| *boot == held.boot && *start < held.end)
-                || (open == Some(held.boot) && strip_floor.is_some_and(|floor| floor < held.end))
+            let end = held.end.0 as f64;
+            let warm = end + memory_seconds * held.rate_hz;
+            let sent = in_flight.iter().filter(|sent| sent.boot == held.boot);
+            let mut reach = sent.map(|sent| (sent.start, if sent.strip { warm } else { end }));
+            reach.any(|(start, end)| (start.0 as f64) < end)
+                || (open == Some(held.boot)
+                    && strip_floor.is_some_and(|floor| (floor.0 as f64) < warm))
         };
         let done = |held: &Held<A>| {
             if held.boot == mark.boot {
@@ -460,6 +479,24 @@ mod tests {
         }
     }
 
+    /// An asystole that is raised at `at`.
+    fn raised(record: &RecordId, at: SampleIndex) -> AlarmEvent {
+        let onset = SampleIndex(at.0 - 4 * HZ);
+        AlarmEvent {
+            alarm: AlarmId::new(record, Condition::Asystole, onset),
+            record: record.clone(),
+            condition: Condition::Asystole,
+            kind: AlarmKind::Physiological,
+            priority: Priority::High,
+            state: AlarmState::Active,
+            onset,
+            at,
+            utc: NOW,
+            by: None,
+            evidence: String::new(),
+        }
+    }
+
     fn packets(boot: u32, rate: f64) -> Vec<Packet> {
         let scenario = Scenario::new(3, SampleRate::new(rate).unwrap());
         let leads = [Lead::II, Lead::V1, Lead::V5];
@@ -477,9 +514,9 @@ mod tests {
     fn settle_any(device: &mut Device<u64>, effects: &Effects) -> Vec<u64> {
         let mut released = Vec::new();
         for known in &effects.windows {
-            let (boot, start) = (known.boot, known.window.start);
-            device.sent_to_models(boot, start);
-            released.extend(device.answered(boot, start));
+            let sent = Sent::new(known.boot, known.window.start, false);
+            device.sent_to_models(sent);
+            released.extend(device.answered(sent));
         }
         let marks = effects.batch.records.iter().map(|update| Watermark {
             boot: update.record.boot,
@@ -535,11 +572,49 @@ mod tests {
     #[test]
     fn a_window_on_its_way_holds_its_packets() {
         let mut device = device(true, None);
-        device.sent_to_models(BootId(1), SampleIndex(5 * HZ));
+        let window = Sent::new(BootId(1), SampleIndex(5 * HZ), false);
+        device.sent_to_models(window);
         let released = play(&mut device, &packets(1, 250.0)).concat();
         assert_eq!(released, [0, 1, 2, 3, 4]);
-        let rest = device.answered(BootId(1), SampleIndex(5 * HZ));
+        let rest = device.answered(window);
         assert_eq!(rest, (5..33).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_strip_on_its_way_holds_what_warms_it_up() {
+        // A restart warms up for a little more than 26 s.
+        for (warm_up, first) in [(true, 30 - 27), (false, 30)] {
+            let mut device = device(warm_up, None);
+            let start = SampleIndex(30 * HZ);
+            let [strip, window] = [true, false].map(|strip| Sent::new(BootId(1), start, strip));
+            device.sent_to_models(window);
+            device.sent_to_models(strip);
+            let released = play(&mut device, &packets(1, 250.0)).concat();
+            assert_eq!(released, (0..first).collect::<Vec<_>>(), "{warm_up}");
+            // The window of the same seconds is another.
+            assert_eq!(device.answered(window), [] as [u64; 0]);
+            let rest = device.answered(strip);
+            assert_eq!(rest.first(), Some(&first));
+        }
+    }
+
+    #[test]
+    fn a_strip_that_is_still_to_be_cut_holds_what_warms_it_up() {
+        let record = RecordId {
+            device: "w".parse().unwrap(),
+            boot: BootId(1),
+        };
+        let raised = raised(&record, SampleIndex(45 * HZ));
+        let mut device = device(
+            true,
+            Some(Resume {
+                missing_strips: vec![raised],
+                ..resume(record, SampleIndex(0))
+            }),
+        );
+        let released = play(&mut device, &packets(1, 250.0)[..46]).concat();
+        // It begins at 34.76 s.
+        assert_eq!(released, (0..8).collect::<Vec<_>>());
     }
 
     #[test]
@@ -644,19 +719,7 @@ mod tests {
             device: "w".parse().unwrap(),
             boot: BootId(1),
         };
-        let raised = AlarmEvent {
-            alarm: AlarmId::new(&record, Condition::Asystole, SampleIndex(HZ)),
-            record: record.clone(),
-            condition: Condition::Asystole,
-            kind: AlarmKind::Physiological,
-            priority: Priority::High,
-            state: AlarmState::Active,
-            onset: SampleIndex(HZ),
-            at: SampleIndex(5 * HZ),
-            utc: NOW,
-            by: None,
-            evidence: String::new(),
-        };
+        let raised = raised(&record, SampleIndex(5 * HZ));
         let resume = Resume {
             missing_strips: vec![raised],
             ..resume(record, SampleIndex(8 * HZ))

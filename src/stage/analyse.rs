@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip, Utc, Window};
+use ecg::{AlarmId, BootId, DeviceId, Strip, Utc, Window};
 use infer::{Job, Outcome, Pool, Reader, Reading, Task};
 use ingest::mqtt::{Ack, Delivery};
 use ingest::{ClockEvent, Packet, Status, TopicKind};
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::persist::{Commit, Committed};
 use super::route::Jam;
-use crate::device::Receipt;
+use crate::device::{Receipt, Sent};
 use crate::findings::{Noted, Step, to_json};
 use crate::health::Stage;
 use crate::live::{DeviceStatus, LatestWindow, LiveBus, LiveEvent, ReadingOutcome};
@@ -349,7 +349,7 @@ impl Shard {
         id: &DeviceId,
         batch: store::Batch,
         arrived: Instant,
-        answers: Option<(BootId, SampleIndex)>,
+        answers: Option<Sent>,
         waiting: Option<oneshot::Sender<()>>,
     ) {
         // Wait for answers rather than have more commits out than they have room: many devices may fall silent at once.
@@ -387,7 +387,8 @@ impl Shard {
             stretch,
         } = known;
         let (start, window) = (window.start, Arc::new(window));
-        owned.device.sent_to_models(boot, start);
+        let whence = Sent::new(boot, start, strip.is_some());
+        owned.device.sent_to_models(whence);
         let job = if strip.is_some() {
             Job::Keep
         } else if owned.is_due(boot, window.end) {
@@ -433,6 +434,7 @@ impl Shard {
             outcome,
         } = answer;
         let start = window.start;
+        let whence = Sent::new(boot, start, strip.is_some());
         let left_out = match &outcome {
             Outcome::Done(read) => read.as_ref().as_ref().is_ok_and(Reading::is_partial),
             Outcome::Shed => true,
@@ -483,8 +485,7 @@ impl Shard {
                 ..Default::default()
             };
             // Packets are released when the strip is durable, not before.
-            self.commit(&id, batch, sent, Some((boot, start)), None)
-                .await;
+            self.commit(&id, batch, sent, Some(whence), None).await;
             return;
         }
         self.tell(&id, boot, &window, reading.as_ref(), left_out);
@@ -515,12 +516,11 @@ impl Shard {
         batch.baselines.extend(patient.zip(baseline));
         if batch.is_empty() {
             if let Some(owned) = self.devices.get_mut(&id) {
-                release(&metrics, owned.device.answered(boot, start));
+                release(&metrics, owned.device.answered(whence));
             }
             return;
         }
-        self.commit(&id, batch, sent, Some((boot, start)), None)
-            .await;
+        self.commit(&id, batch, sent, Some(whence), None).await;
     }
 
     /// Tells whoever watches that the models are done with a window.
@@ -558,8 +558,8 @@ impl Shard {
         for mark in committed.marks {
             released.extend(owned.device.committed(mark));
         }
-        if let Some((boot, start)) = committed.answers {
-            released.extend(owned.device.answered(boot, start));
+        if let Some(whence) = committed.answers {
+            released.extend(owned.device.answered(whence));
         }
         release(&self.shared.metrics, released);
     }

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ecg::{AlarmState, BootId, DeviceId, SampleIndex};
+use ecg::{AlarmState, DeviceId};
 use store::{Batch, Store};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Outgoing;
-use crate::device::Watermark;
+use crate::device::{Sent, Watermark};
 use crate::health::Stage;
 use crate::live::{LiveBus, LiveEvent};
 use crate::metrics::Metrics;
@@ -30,8 +30,8 @@ pub struct Commit {
     pub batch: Batch,
     /// When the packet arrived that they come from.
     pub arrived: Instant,
-    /// The strip in flight that this commit makes durable: its boot and start.
-    pub answers: Option<(BootId, SampleIndex)>,
+    /// What was in flight that this commit makes durable.
+    pub answers: Option<Sent>,
     /// Who waits for it.
     pub waiting: Option<oneshot::Sender<()>>,
 }
@@ -43,7 +43,7 @@ pub struct Committed {
     /// How far its records are durable now, in order.
     pub marks: Vec<Watermark>,
     /// As in the commit.
-    pub answers: Option<(BootId, SampleIndex)>,
+    pub answers: Option<Sent>,
 }
 
 /// When to close a transaction.
