@@ -84,6 +84,8 @@ pub struct Scenario {
     pub left_bundle_branch_block: bool,
     /// When electrodes, or the sensor of the PPG, are off.
     pub contact_off: Vec<OffSpan>,
+    /// Breaths per minute, 4 to 60; `None` for what is usual for the patient, 12 to 18.
+    pub breaths_per_minute: Option<f64>,
 }
 
 impl Scenario {
@@ -99,6 +101,7 @@ impl Scenario {
             unrest: Vec::new(),
             left_bundle_branch_block: false,
             contact_off: Vec::new(),
+            breaths_per_minute: None,
         }
     }
 }
@@ -182,7 +185,11 @@ impl Simulator {
         let schedule = Schedule::new(&scenario.rhythms, scenario.repeat)?;
         let contacts = Contacts::new(scenario, schedule.cycle())?;
         let unrest = Unrest::new(&scenario.unrest)?;
-        let patient = Patient::new(scenario.seed, scenario.left_bundle_branch_block);
+        let mut patient = Patient::new(scenario.seed, scenario.left_bundle_branch_block);
+        if let Some(breaths) = scenario.breaths_per_minute {
+            within("breaths per minute", breaths, 4.0, 60.0)?;
+            patient.breath_hz = breaths / 60.0;
+        }
         let ppg_rate = scenario.ppg_rate.unwrap_or(scenario.rate);
         let hz = scenario.rate.hz();
         Ok(Self {
@@ -206,6 +213,11 @@ impl Simulator {
     /// The position of the next sample.
     pub fn position(&self) -> SampleIndex {
         self.position
+    }
+
+    /// How often the patient breathes in a minute, which never changes.
+    pub fn breaths_per_minute(&self) -> f64 {
+        60.0 * self.patient.breath_hz
     }
 
     /// The next `n` ECG samples, the PPG samples of the same span, and its truth. Allocates all of it.
