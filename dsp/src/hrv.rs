@@ -131,7 +131,7 @@ pub fn measures(beats: &[Beat], gaps: &[Gap], rate: SampleRate) -> Option<Measur
     }
     let values: Vec<f64> = nn.iter().map(|nn| nn.ms).collect();
     let sdnn_ms = deviation(&values);
-    let (rmssd_ms, pnn50_percent) = differences(&nn);
+    let (rmssd_ms, pnn50_percent) = differences(nn.iter().map(|nn| (nn.ms, nn.follows)));
     let times: Vec<f64> = nn.iter().map(|nn| nn.at.0 as f64 / rate.hz()).collect();
     let spectrum = Spectrum::new(&times, &values);
     let (lf_ms2, hf_ms2) = (spectrum.power(LF_HZ), spectrum.power(HF_HZ));
@@ -176,7 +176,7 @@ pub fn whole(
     };
     let means = of_stretches(|measures| measures.mean_nn_ms);
     let deviations = of_stretches(|measures| measures.sdnn_ms);
-    let (rmssd_ms, pnn50_percent) = differences(&nn);
+    let (rmssd_ms, pnn50_percent) = differences(nn.iter().map(|nn| (nn.ms, nn.follows)));
     Some(Whole {
         n_beats: beats.len(),
         n_nn: nn.len(),
@@ -292,29 +292,38 @@ fn sample_entropy(values: &[f64], tolerance: f64) -> Option<f64> {
     (long > 0).then(|| (short as f64 / long as f64).ln())
 }
 
-/// RMSSD, ms, and pNN50, percent; `None` where no two intervals share a beat.
-fn differences(nn: &[Nn]) -> (Option<f64>, Option<f64>) {
-    let pairs = nn.windows(2).filter(|pair| pair[1].follows);
-    let differences: Vec<f64> = pairs.map(|pair| pair[1].ms - pair[0].ms).collect();
-    let of_all = |sum: f64| (!differences.is_empty()).then(|| sum / differences.len() as f64);
-    let squares = of_all(differences.iter().map(|d| d * d).sum());
-    let beyond = differences.iter().filter(|d| d.abs() > 50.0).count();
-    (squares.map(f64::sqrt), of_all(100.0 * beyond as f64))
+/// RMSSD, ms, and the share of differences beyond 50 ms, percent, of intervals in order, each with whether the one before
+/// it in the list ends where it begins; `None` where none does.
+pub(crate) fn differences(
+    intervals: impl Iterator<Item = (f64, bool)>,
+) -> (Option<f64>, Option<f64>) {
+    let (mut n, mut squares, mut beyond) = (0.0, 0.0, 0.0);
+    let mut last = None;
+    for (ms, follows) in intervals {
+        if let Some(last) = last.replace(ms).filter(|_| follows) {
+            let difference: f64 = ms - last;
+            n += 1.0;
+            squares += difference.powi(2);
+            beyond += f64::from(u8::from(difference.abs() > 50.0));
+        }
+    }
+    let of_all = |sum: f64| (n > 0.0).then(|| sum / n);
+    (of_all(squares).map(f64::sqrt), of_all(100.0 * beyond))
 }
 
 /// The standard deviation of a sample; zero of fewer than two values.
-fn deviation(values: &[f64]) -> f64 {
+pub(crate) fn deviation(values: &[f64]) -> f64 {
     let mean = mean(values);
     let squares = values.iter().map(|value| (value - mean).powi(2));
     (squares.sum::<f64>() / values.len().saturating_sub(1).max(1) as f64).sqrt()
 }
 
-fn mean(values: &[f64]) -> f64 {
+pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// The middle value, or the mean of the middle two; zero of none.
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
