@@ -65,6 +65,8 @@ enum Command {
     /// .csv            waves, intervals and levels of each beat
     /// .ectopy.csv     couplets, runs, bigeminy and trigeminy
     /// .hrv.csv        heart rate variability of each five minutes, from normal beats alone
+    /// .prv.csv        pulse rate variability of each five minutes, of records with PPG or arterial pressure
+    /// .breath.csv     respiration rate and perfusion every four seconds, of the same records
     /// .summary.json   ectopic beats (percent, per hour, runs) and variability of the whole record
     #[command(verbatim_doc_comment)]
     Annotate(AnnotateArgs),

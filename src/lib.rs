@@ -27,6 +27,7 @@ pub mod rhythm;
 pub mod stage;
 pub mod trends;
 pub mod usual;
+pub mod vitals;
 pub mod wall;
 pub mod wearable;
 pub mod windows;

@@ -13,6 +13,8 @@ use ecg::{
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::vitals::Vitals;
+
 /// Live events that a subscriber may lag behind before it misses some.
 const BACKLOG: usize = 4096;
 
@@ -128,6 +130,8 @@ pub struct DeviceStatus {
     pub quality: Vec<(SignalKind, f32, QualityReason)>,
     /// What was measured of the newest beat and the last ones, and when that was; measured leads only.
     pub measurement: Option<(Box<Measurement>, Utc)>,
+    /// What its pulse says beyond the rate, and as of when.
+    pub vitals: Option<(Box<Vitals>, Utc)>,
     /// What is found in it by now, the longest standing first.
     pub findings: Vec<Found>,
     /// Percent, if the device says so.

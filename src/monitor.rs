@@ -36,6 +36,7 @@ use store::{Batch, RecordUpdate, Resume};
 
 use crate::rhythm::Collector;
 use crate::trends::{Burden, Drift};
+use crate::vitals::{self, Vitals};
 
 /// A restart reads windows once more that end so long before the watermark; their answers may not have been durable.
 const READ_AGAIN_SECONDS: f64 = 5.0;
@@ -89,6 +90,10 @@ pub enum Live {
     Quality(Quality),
     /// What was measured of a beat, and when that was.
     Complex(Box<Measurement>, Utc),
+    /// A pulse, with or without an ECG beside it.
+    Pulse(Pulse),
+    /// What the pulse says beyond its rate, and as of when.
+    Vitals(Box<Vitals>, Utc),
 }
 
 /// The monitor of one device.
@@ -128,6 +133,8 @@ struct OpenRecord {
     /// Beats before it are in it.
     counted_until: SampleIndex,
     drift: Drift,
+    /// What the pulse says; `None` for a record without one.
+    vitals: Option<vitals::Collector>,
 }
 
 impl Monitor {
@@ -196,7 +203,9 @@ impl Monitor {
             + self.open.as_ref().map_or(0, |open| {
                 let collected = open.collector.as_ref().map_or(0, Collector::state_bytes);
                 let trends = open.burden.heap_bytes() + open.drift.heap_bytes();
-                open.chain.state_bytes() + collected + trends
+                let vitals = open.vitals.as_ref();
+                let vitals = vitals.map_or(0, vitals::Collector::heap_bytes);
+                open.chain.state_bytes() + collected + trends + vitals
             })
     }
 
@@ -264,6 +273,7 @@ impl Monitor {
             burden,
             counted_until,
             drift: Drift::default(),
+            vitals: vitals::Collector::new(layout, at),
             layout: layout.clone(),
             id,
         });
@@ -293,6 +303,9 @@ impl Monitor {
         self.absorb(effects);
         let Some(open) = &mut self.open else { return };
         open.burden.gap(gap.end);
+        if let Some(vitals) = &mut open.vitals {
+            vitals.gap(gap);
+        }
         self.machine.gap(gap);
         self.machine.decided(gap.end, &mut self.events);
         if gap.end > open.resume_at {
@@ -375,6 +388,10 @@ impl Monitor {
         for output in self.outputs.drain(..) {
             if let Some(collector) = &mut open.collector {
                 collector.push(&output);
+            }
+            if let Some(known) = open.vitals.as_mut().and_then(|vitals| vitals.push(&output)) {
+                let utc = open.anchor.utc(known.at);
+                effects.live.push(Live::Vitals(Box::new(known), utc));
             }
             let told = open.builds_up(&output);
             if output.late_at().is_some_and(|at| at < open.late_from) {
@@ -581,6 +598,7 @@ impl OpenRecord {
 
     fn add_pulse(&mut self, pulse: Pulse, effects: &mut Effects) {
         self.trend(pulse.onset).n_pulses += 1;
+        effects.live.push(Live::Pulse(pulse));
         if !self.layout.has_ecg() {
             effects.live.push(Live::Beat(self.anchor.utc(pulse.onset)));
         }

@@ -15,6 +15,7 @@ use crate::holter::{self, Blind, Holter};
 use crate::monitor::{Effects, Live, Monitor};
 use crate::record::annotation::{self, Annotation, AnnotationCode, Annotations};
 use crate::record::{Player, Record, with_suffix};
+use crate::vitals::Pulses;
 use crate::wall::rfc3339;
 use crate::wearable::Played;
 
@@ -26,6 +27,7 @@ struct Found {
     beats: Vec<Beat>,
     events: Vec<AlarmEvent>,
     measured: Vec<Measurement>,
+    pulses: Pulses,
     /// Stretches without an electrode.
     blind: Vec<Gap>,
     /// Where the record ends.
@@ -93,6 +95,7 @@ fn analyse(
     };
     let mut effects = Effects::default();
     let (mut measured, mut blind) = (Vec::new(), Blind::default());
+    let mut pulses = Pulses::default();
     let mut end = SampleIndex(0);
     monitor.start(record, layout, anchor, SampleIndex(0), None, &mut effects)?;
     for packet in played {
@@ -102,28 +105,39 @@ fn analyse(
         // Only what is written is kept of a record that may be days long.
         effects.windows.clear();
         effects.strips.clear();
-        take_shown(&mut effects, &mut measured, &mut blind);
+        take_shown(&mut effects, &mut measured, &mut blind, &mut pulses);
         effects.batch.records.clear();
         effects.batch.trends.clear();
     }
     monitor.end(start, &mut effects);
-    take_shown(&mut effects, &mut measured, &mut blind);
+    take_shown(&mut effects, &mut measured, &mut blind, &mut pulses);
     let beats = effects.batch.beats.into_iter();
     Ok(Found {
         beats: beats.map(|(_, beat, _)| beat).collect(),
         events: effects.batch.events,
         measured,
+        pulses,
         blind: blind.finish(),
         end,
     })
 }
 
-/// Takes the measurements and what is known of electrodes out of what is shown; the rest is passed over.
-fn take_shown(effects: &mut Effects, measured: &mut Vec<Measurement>, blind: &mut Blind) {
+/// Takes the measurements, the pulses and what is known of electrodes out of what is shown; the rest is passed over.
+fn take_shown(
+    effects: &mut Effects,
+    measured: &mut Vec<Measurement>,
+    blind: &mut Blind,
+    pulses: &mut Pulses,
+) {
     for live in effects.live.drain(..) {
         match live {
             Live::Complex(measurement, _) => measured.push(*measurement),
-            Live::Quality(quality) => blind.note(&quality),
+            Live::Quality(quality) => {
+                blind.note(&quality);
+                pulses.judge(&quality);
+            }
+            Live::Pulse(pulse) => pulses.push(pulse),
+            Live::Vitals(vitals, _) => pulses.note(*vitals),
             _ => {}
         }
     }
@@ -228,7 +242,8 @@ fn write(stem: &Path, layout: &Layout, found: &Found) -> color_eyre::Result<()> 
 }
 
 /// Writes `NAME.ectopy.csv` (couplets, runs, bigeminy, trigeminy), `NAME.hrv.csv` (heart rate variability in stretches
-/// of five minutes) and `NAME.summary.json` (ectopic beats and variability of the whole record).
+/// of five minutes), `NAME.prv.csv` and `NAME.breath.csv` (pulse rate variability of the same, and breath, where there is a pulse) and `NAME.summary.json` (ectopic
+/// beats and variability of the whole record).
 fn write_report(stem: &Path, name: &str, layout: &Layout, found: &Found) -> color_eyre::Result<()> {
     let rate = layout.base_rate();
     let report = Holter::of(&found.beats, &found.blind, rate);
@@ -237,11 +252,19 @@ fn write_report(stem: &Path, name: &str, layout: &Layout, found: &Found) -> colo
         .map(|gap| rate.seconds(gap.end.since(gap.start)))
         .sum();
     let summary = report.summary(name, found.end, blind_seconds);
+    let pulses = [
+        ("prv.csv", found.pulses.stretches_csv(found.end, rate)),
+        ("breath.csv", found.pulses.breath_csv(rate)),
+    ];
+    let pulses = pulses.into_iter();
     for (extension, text) in [
         ("ectopy.csv", report.episodes_csv()),
         ("hrv.csv", report.stretches_csv()),
         ("summary.json", format!("{summary:#}\n")),
-    ] {
+    ]
+    .into_iter()
+    .chain(pulses.filter_map(|(name, text)| Some((name, text?))))
+    {
         let path = with_suffix(stem, extension);
         std::fs::write(&path, text).wrap_err_with(|| format!("cannot write {}", path.display()))?;
     }

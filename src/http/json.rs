@@ -14,6 +14,7 @@ use super::patients::json::LimitsInForce;
 use crate::delivery::Outgoing;
 use crate::findings::to_json;
 use crate::live::{DeviceStatus, Found, LatestTwelve, ReadingOutcome, to_thousandths};
+use crate::vitals::Vitals;
 use crate::wall::{rfc3339, utc};
 
 /// What went wrong.
@@ -117,6 +118,8 @@ pub(super) struct Device {
     pub(super) quality: std::collections::BTreeMap<&'static str, SignalQuality>,
     /// What was measured of the newest beats; null where nothing was of late.
     pub(super) measurement: Option<Measurement>,
+    /// What its pulse says beyond the rate; null without a PPG or arterial pressure, and where nothing came of late.
+    pub(super) pulse: Option<Pulse>,
     /// What is found in its signals by now, the longest standing first.
     pub(super) findings: Vec<Standing>,
     pub(super) battery_percent: Option<u8>,
@@ -208,6 +211,92 @@ impl Measurement {
     }
 }
 
+/// What the pulse of PPG or arterial pressure says beyond its rate. Not of the ECG: pulse intervals (PP) are not RR
+/// intervals. After a restart of the service or a new record, all of it starts anew.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Pulse {
+    /// Estimated instant as of which this is known; every four seconds of signal.
+    pub(super) at: String,
+    /// The median amplitude of the last pulses against the level of the signal, percent; null where the sensor takes the
+    /// level off, or nothing is known.
+    pub(super) perfusion_percent: Option<f64>,
+    /// Of the half minute before; null until there was one.
+    pub(super) respiration: Option<Respiration>,
+    /// Of the five minutes before; null with fewer than 30 intervals, or if those that can be used fill less than 60 % of
+    /// the time.
+    pub(super) variability: Option<PulseVariability>,
+}
+
+/// Breath as it moves the pulse.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Respiration {
+    /// Breaths per minute, 4 to 60; null where level, amplitude and interval of the pulses do not agree on it.
+    pub(super) per_minute: Option<f64>,
+    /// 0 to 1.
+    pub(super) quality: f64,
+}
+
+/// Pulse rate variability.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PulseVariability {
+    /// What it is of, seconds; 300 in the end.
+    pub(super) seconds: f64,
+    /// The share of them that the intervals fill which are used, percent.
+    pub(super) used_percent: f64,
+    pub(super) n_pulses: usize,
+    /// The intervals that are used.
+    pub(super) n_pp: usize,
+    /// Premature pulses, left out with their pauses.
+    pub(super) n_premature: usize,
+    /// Intervals in which a pulse was missed.
+    pub(super) n_missed: usize,
+    /// Pulses that are none.
+    pub(super) n_extra: usize,
+    /// Other intervals that were left out.
+    pub(super) n_odd: usize,
+    pub(super) mean_pp_ms: f64,
+    /// Standard deviation of the intervals.
+    pub(super) sdpp_ms: f64,
+    /// Root mean square of successive differences.
+    pub(super) rmssd_ms: Option<f64>,
+    /// Share of successive differences beyond 50 ms, percent.
+    pub(super) ppp50_percent: Option<f64>,
+}
+
+impl Pulse {
+    fn new(vitals: &Vitals, at: Utc) -> Self {
+        Self {
+            at: rfc3339(at),
+            perfusion_percent: vitals
+                .perfusion_percent
+                .map(|p| tenths(100.0 * f64::from(p)) / 100.0),
+            respiration: vitals.respiration.map(|rate| Respiration {
+                per_minute: rate.per_minute.map(|rate| tenths(rate.into())),
+                quality: (f64::from(rate.quality) * 100.0).round() / 100.0,
+            }),
+            variability: vitals.variability.map(|of| PulseVariability {
+                seconds: tenths(of.seconds),
+                used_percent: tenths(100.0 * of.used),
+                n_pulses: of.n_pulses,
+                n_pp: of.n_pp,
+                n_premature: of.n_premature,
+                n_missed: of.n_missed,
+                n_extra: of.n_extra,
+                n_odd: of.n_odd,
+                mean_pp_ms: tenths(of.mean_pp_ms),
+                sdpp_ms: tenths(of.sdpp_ms),
+                rmssd_ms: of.rmssd_ms.map(tenths),
+                ppp50_percent: of.ppp50_percent.map(tenths),
+            }),
+        }
+    }
+}
+
+/// To one decimal.
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
 #[derive(Serialize, ToSchema)]
 pub(super) struct SignalName {
     pub(super) name: &'static str,
@@ -257,6 +346,10 @@ impl From<&DeviceStatus> for Device {
                 .measurement
                 .as_ref()
                 .map(|(measured, at)| Measurement::new(measured, *at)),
+            pulse: status
+                .vitals
+                .as_ref()
+                .map(|(vitals, at)| Pulse::new(vitals, *at)),
             findings: status.findings.iter().map(Standing::from).collect(),
             battery_percent: status.battery_percent,
             limits: LimitsInForce::from(&status.limits),

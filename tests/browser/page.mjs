@@ -2,7 +2,7 @@
 //
 // usage: node page.mjs BASE_URL CHROMIUM SCREENSHOT_DIR
 //
-// Prints one line per check and leaves page.png, strip.png, limits.png, day.png and phone.png in SCREENSHOT_DIR. Exits
+// Prints one line per check and leaves page.png, pulse.png, strip.png, limits.png, day.png and phone.png in SCREENSHOT_DIR. Exits
 // with 1 and leaves failure.png at the first check that fails. Needs `npm ci` in this folder.
 
 import assert from "node:assert/strict";
@@ -17,6 +17,8 @@ const DEVICES_AT_LEAST = 4;
 const LIVE_WITHIN_MS = 30_000;
 const ALARM_WITHIN_MS = 60_000;
 const SAMPLES_OF_MOVEMENT = 500;
+/** Half a minute of pulses, and more where they are not even. */
+const PULSE_WITHIN_MS = 90_000;
 /** A strip is stored once its window is complete. */
 const STRIP_WITHIN_MS = 30_000;
 const BY = "browser test";
@@ -246,6 +248,29 @@ async function run(page, problems) {
     await page.screenshot({ path: path.join(screenshots, "day.png"), fullPage: true });
     await page.locator('[data-testid="history-view"] [data-testid="back"]').click();
     await page.locator('[data-testid="device-card"]').first().waitFor({ state: "visible" });
+  });
+
+  await check("a pulse without ECG has rate, variability, breath and quality as numbers", async () => {
+    const card = page.locator(device("demo-ppg"));
+    const measured = async (name) => {
+      const value = card.locator(`[data-testid="measures"] [data-name="${name}"] dd`);
+      return (await value.count()) > 0 ? value.textContent() : "";
+    };
+    await until("variability of the pulse", PULSE_WITHIN_MS, async () => /^\d+ ms$/.test(await measured("RMSSD (PP)")));
+    await until("breath", PULSE_WITHIN_MS, async () => /^\d+ \/min \(\d+ %\)$/.test(await measured("Breath")));
+    assert.match(await measured("PP"), /^\d{3,4} ms$/);
+    assert.match(await card.locator('[data-testid="rate"]').textContent(), /^\d{2,3}$/);
+    assert.equal(await card.getAttribute("data-rate-source"), "ppg");
+    assert.match(await card.locator(".labels li .quality").first().textContent(), / \d+ %$/);
+    assert.equal(await card.locator('[data-testid="twelve-lead"]').isVisible(), false, "a way to twelve leads of no ECG");
+    await card.scrollIntoViewIfNeeded();
+    const marks = card.locator('[data-testid="trace"]');
+    await until("marks at the onsets", 15_000, async () => Number(await marks.getAttribute("data-marks-drawn")) >= 3);
+    const { pulse } = await api("GET", "/api/v1/devices/demo-ppg");
+    assert.ok(pulse.variability.rmssd_ms > 0 && pulse.variability.n_pp >= 30, JSON.stringify(pulse));
+    assert.ok(pulse.respiration.quality > 0 && pulse.respiration.per_minute >= 4, JSON.stringify(pulse));
+    await page.screenshot({ path: path.join(screenshots, "pulse.png") });
+    await page.evaluate(() => scrollTo(0, 0));
   });
 
   await check("the page fits a phone", async () => {

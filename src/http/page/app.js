@@ -129,7 +129,7 @@ $("forget").addEventListener("click", () => {
 
 function colour(card) {
   const style = getComputedStyle(document.documentElement);
-  card.trace.setColours(style.getPropertyValue("--ecg").trim(), style.getPropertyValue("--ppg").trim());
+  card.trace.setColours(style.getPropertyValue("--ecg").trim(), style.getPropertyValue("--ppg").trim(), style.getPropertyValue("--text").trim());
 }
 
 function showTheme() {

@@ -16,6 +16,9 @@ const TREND_EVERY_MS = 60_000;
 const USABLE = 0.5;
 const HEART = "M12 21C5 15 2 11.5 2 7.8 2 4.9 4.2 3 6.8 3c2 0 3.9 1.1 5.2 3.2C13.3 4.1 15.2 3 17.2 3 19.8 3 22 4.9 22 7.8c0 3.700-3 7.200-10 13.200z";
 
+/** Whether a signal is a lead of the ECG. */
+const isLead = (name) => !name.startsWith("PPG") && name !== "ABP";
+
 export class Card {
   /**
    * @param {string} device Its id.
@@ -41,6 +44,7 @@ export class Card {
     this.canvas = element("canvas", {
       "data-testid": "trace",
       "data-samples-drawn": 0,
+      "data-marks-drawn": 0,
       role: "img",
       "aria-label": `Live traces of ${device}`,
     });
@@ -51,6 +55,7 @@ export class Card {
     this.trend = svg("svg.trend", { role: "img", "data-testid": "trend" });
     this.battery = element("span.battery");
     this.measures = element("dl.measures", { "data-testid": "measures", "aria-label": "Measured on the last beats" });
+    this.twelve = element("a.button.small", { href: `#/twelve-lead/${encodeURIComponent(device)}`, "data-testid": "twelve-lead" }, "12 leads");
     this.findings = element("ul.findings", { "data-testid": "findings", "aria-label": "Found in the signals" });
     this.root = element(
       "article.card",
@@ -78,7 +83,7 @@ export class Card {
         this.trend,
         element("span.fill"),
         this.battery,
-        element("a.button.small", { href: `#/twelve-lead/${encodeURIComponent(device)}`, "data-testid": "twelve-lead" }, "12 leads"),
+        this.twelve,
       ),
     );
     this.trace = new Trace(this.canvas);
@@ -113,21 +118,42 @@ export class Card {
     setAttribute(this.limits, "title", "Alarm limits, per minute. Click to change");
     setText(this.battery, status.battery_percent === null || status.battery_percent === undefined ? "" : `Battery ${Math.round(status.battery_percent)} %`);
     this.battery.classList.toggle("low", (status.battery_percent ?? 100) < 20);
+    this.twelve.hidden = names.length > 0 && !names.some(isLead);
     this.showLabels(status);
     this.showMeasures(status);
     this.showFindings(status);
     this.showFreshness(performance.now());
   }
 
-  /** Medians of the last beats: intervals in ms, ST at J + 60 ms in mV, of measured leads only. */
+  /**
+   * Medians of the last beats: intervals in ms, ST at J + 60 ms in mV, of measured leads only; and what the pulse says of
+   * variability, breath and perfusion.
+   */
   showMeasures(status) {
     const measured = status.measurement ?? null;
+    const pulse = status.pulse ?? null;
     const rows = [];
-    const add = (name, value, unit) => {
+    const add = (name, value, unit, about) => {
       if (value !== null && value !== undefined) {
-        rows.push([name, `${value} ${unit}`]);
+        rows.push([name, `${value} ${unit}`, about]);
       }
     };
+    if (pulse !== null) {
+      const { respiration, variability } = pulse;
+      const whole = (value) => (value === null || value === undefined ? null : Math.round(value));
+      if (variability !== null) {
+        const left = variability.n_premature + variability.n_missed + variability.n_extra + variability.n_odd;
+        const about = `Pulse rate variability, not that of the ECG: ${variability.n_pp} intervals of ${Math.round(variability.seconds)} s, ${left} oddities left out`;
+        add("PP", whole(variability.mean_pp_ms), "ms", about);
+        add("SDPP", whole(variability.sdpp_ms), "ms", about);
+        add("RMSSD (PP)", whole(variability.rmssd_ms), "ms", about);
+      }
+      if (respiration !== null) {
+        const about = `Told from the pulse, quality ${Math.round(100 * respiration.quality)} %`;
+        add("Breath", whole(respiration.per_minute), `/min (${Math.round(100 * respiration.quality)} %)`, about);
+      }
+      add("Perfusion", pulse.perfusion_percent, "%", "Amplitude of the pulse against the level of the signal");
+    }
     if (measured !== null) {
       add("PR", measured.pr_ms, "ms");
       add("QRS", measured.qrs_ms, "ms");
@@ -142,7 +168,7 @@ export class Card {
     while (this.measures.children.length > rows.length) {
       this.measures.lastChild.remove();
     }
-    rows.forEach(([name, value], i) => {
+    rows.forEach(([name, value, about], i) => {
       let row = this.measures.children[i];
       if (row === undefined) {
         row = element("div", {}, element("dt"), element("dd"));
@@ -150,6 +176,8 @@ export class Card {
       }
       setText(row.firstChild, name);
       setText(row.lastChild, value);
+      setAttribute(row, "data-name", name);
+      setAttribute(row, "title", about ?? null);
     });
   }
 
@@ -204,8 +232,11 @@ export class Card {
     this.trace.push(block, now);
   }
 
-  /** Takes a beat; the heart blinks when the pen reaches it. */
+  /** Takes a beat; the heart blinks when the pen reaches it. Of a device without ECG it is the onset of a pulse. */
   beat(atMs) {
+    if (this.status !== null && !this.status.signals.some((signal) => isLead(signal.name))) {
+      this.trace.mark(atMs);
+    }
     this.beats.push(atMs);
     if (this.beats.length > 100) {
       this.beats.shift();
@@ -264,6 +295,7 @@ export class Card {
   /** Publishes how many samples were drawn; a few times a second is enough. */
   showCount() {
     setAttribute(this.canvas, "data-samples-drawn", this.trace.samplesDrawn);
+    setAttribute(this.canvas, "data-marks-drawn", this.trace.marksDrawn);
   }
 
   /** Fetches the last hour of the rate, at most once a minute. */

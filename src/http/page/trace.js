@@ -22,6 +22,8 @@ const BLANK_MS = 300;
 const JOIN_MS = 60;
 /** Where the pen may be off by this much, it jumps instead of running after. */
 const JUMP_MS = 3_000;
+/** The radius of the dot at the onset of a pulse. */
+const MARK_PX = 2.5;
 
 export class Trace {
   constructor(canvas) {
@@ -29,6 +31,9 @@ export class Trace {
     this.context = canvas.getContext("2d");
     this.rows = [];
     this.samplesDrawn = 0;
+    /** Onsets of pulses in device time, in order, and how many were drawn. */
+    this.marks = [];
+    this.marksDrawn = 0;
     this.width = 0;
     this.height = 0;
     /** Device time minus page time in ms, once known. */
@@ -38,7 +43,7 @@ export class Trace {
     /** Device time up to which is drawn, and up to which is wiped. */
     this.drawnTo = null;
     this.wipedTo = null;
-    this.colours = { ecg: "#fff", ppg: "#fff" };
+    this.colours = { ecg: "#fff", ppg: "#fff", mark: "#fff" };
   }
 
   /** The height in CSS pixels for `n` signals. */
@@ -87,8 +92,8 @@ export class Trace {
   }
 
   /** Reads the trace colours from the theme. */
-  setColours(ecg, ppg) {
-    this.colours = { ecg, ppg };
+  setColours(ecg, ppg, mark) {
+    this.colours = { ecg, ppg, mark };
     this.redraw();
   }
 
@@ -129,6 +134,17 @@ export class Trace {
     }
   }
 
+  /** Takes the onset of a pulse, to be marked on what shows a pulse. */
+  mark(at) {
+    if (this.marks.length > 0 && at < this.marks.at(-1)) {
+      this.marks = [];
+    }
+    this.marks.push(at);
+    while (this.marks[0] < at - this.sweepMs - JUMP_MS) {
+      this.marks.shift();
+    }
+  }
+
   /** The device time under the pen. It waits at the newest sample: what was drawn last stays. */
   pen(now) {
     return this.offset === null ? null : Math.min(now + this.offset - DELAY_MS, this.newest);
@@ -146,9 +162,9 @@ export class Trace {
     }
     this.drawnTo = pen - this.sweepMs + BLANK_MS;
     this.wipedTo = pen;
-    const drawn = this.samplesDrawn;
+    const [drawn, marked] = [this.samplesDrawn, this.marksDrawn];
     this.draw(now);
-    this.samplesDrawn = drawn;
+    [this.samplesDrawn, this.marksDrawn] = [drawn, marked];
   }
 
   /** Moves the pen to where it should be at `now`. Returns whether it drew anything. */
@@ -171,6 +187,9 @@ export class Trace {
     const before = this.samplesDrawn;
     for (const row of this.rows) {
       this.samplesDrawn += this.drawRow(row, this.drawnTo, pen);
+      if (row.ppg) {
+        this.marksDrawn += this.drawMarks(row, this.drawnTo, pen);
+      }
     }
     this.drawnTo = pen;
     return this.samplesDrawn > before;
@@ -193,6 +212,22 @@ export class Trace {
       this.context.clearRect(0, 0, left + width - this.width, this.height);
     }
     this.wipedTo = to;
+  }
+
+  drawMarks(row, from, to) {
+    const context = this.context;
+    context.fillStyle = this.colours.mark;
+    let drawn = 0;
+    for (const at of this.marks) {
+      const y = at > from && at <= to ? row.at(at) : null;
+      if (y !== null) {
+        context.beginPath();
+        context.arc(this.x(at), y, MARK_PX, 0, 2 * Math.PI);
+        context.fill();
+        drawn += 1;
+      }
+    }
+    return drawn;
   }
 
   drawRow(row, from, to) {
@@ -283,6 +318,15 @@ class Row {
     this.centre = this.centre === null ? centre : this.centre + (centre - this.centre) * 0.15;
     block.centre = this.centre;
     block.range = this.range;
+  }
+
+  /** Where the trace is at an instant; null where nothing is drawn. */
+  at(time) {
+    const block = this.blocks.find((candidate) => candidate.start <= time && time < candidate.end);
+    if (block === undefined) {
+      return null;
+    }
+    return this.y(block, Math.min(block.samples.length - 1, Math.round((time - block.start) / block.period)));
   }
 
   y(block, i) {

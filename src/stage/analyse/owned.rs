@@ -18,11 +18,12 @@ use crate::device::{Device, Receipt};
 use crate::findings::{Course, Noted, Read};
 use crate::live::{DeviceStatus, Found, LatestWindow, LiveBus, LiveEvent, to_thousandths};
 use crate::monitor::{Effects, Live, Monitor};
+use crate::vitals::Vitals;
 
 /// How long a rate is shown after the beat that completed it: as long as no asystole is due.
 const RATE_SECONDS: f64 = 4.0;
 
-/// How long measurements are shown after the beat that they end with.
+/// How long measurements are shown after the beat, or the pulses, that they end with.
 const MEASUREMENT_SECONDS: f64 = 10.0;
 
 /// Under too much load, the twelve leads of a device are completed only so often.
@@ -54,6 +55,7 @@ pub(super) struct Owned {
     whole: Option<(BootId, SampleIndex)>,
     equipment: Equipment,
     pub(super) measurement: Option<(Box<Measurement>, Utc)>,
+    vitals: Option<(Box<Vitals>, Utc)>,
     pub(super) patient: Option<String>,
     pub(super) limits: alarm::InForce,
     pub(super) calibration: Option<Arc<infer::Calibration>>,
@@ -105,6 +107,7 @@ impl Owned {
             equipment: Equipment::default(),
             course,
             measurement: None,
+            vitals: None,
             patient,
             limits,
             calibration: wearer.and_then(|wearer| wearer.calibration.clone()),
@@ -281,7 +284,11 @@ impl Owned {
                     });
                 }
                 Live::Complex(measurement, at) => self.measurement = Some((measurement, at)),
-                Live::Beat(_) | Live::Trace(..) => {}
+                Live::Vitals(vitals, at) => {
+                    self.vitals = Some((vitals, at));
+                    changed = true;
+                }
+                Live::Beat(_) | Live::Pulse(_) | Live::Trace(..) => {}
             }
         }
         if changed && watched {
@@ -297,14 +304,14 @@ impl Owned {
             .rate
             .filter(|rate| view.seconds_after(rate.at) <= RATE_SECONDS);
         // What was measured in an earlier record is at another instant of this one.
-        let fresh = |measurement: &Measurement, at: Utc| {
-            view.seconds_after(measurement.r_peak) <= MEASUREMENT_SECONDS
+        let fresh = |position: SampleIndex, at: Utc| {
+            view.seconds_after(position) <= MEASUREMENT_SECONDS
                 && view.anchor().is_some_and(|anchor| {
-                    let apart = anchor.utc(measurement.r_peak).seconds_since(at);
+                    let apart = anchor.utc(position).seconds_since(at);
                     apart.abs() <= MEASUREMENT_SECONDS
                 })
         };
-        let measurement = self.measurement.clone();
+        let (measurement, vitals) = (self.measurement.clone(), self.vitals.clone());
         DeviceStatus {
             device: id.clone(),
             online: self.online,
@@ -317,7 +324,8 @@ impl Owned {
             bpm: rate.map(|rate| rate.bpm),
             rate_source: rate.map(|rate| rate.source),
             quality: self.quality.clone(),
-            measurement: measurement.filter(|(measurement, at)| fresh(measurement, *at)),
+            measurement: measurement.filter(|(measurement, at)| fresh(measurement.r_peak, *at)),
+            vitals: vitals.filter(|(vitals, at)| fresh(vitals.at, *at)),
             findings: self.course.current().map(Found::from).collect(),
             battery_percent: self.device.battery_percent(),
             patient: self.patient.clone(),
