@@ -73,7 +73,7 @@ const AHA_2017: &str = "Sandau et al., AHA practice standards for electrocardiog
 const MONITOR: &str = "practice of patient monitors; limits per patient";
 const TECHNICAL: &str = "IEC 60601-1-8: technical alarm condition";
 
-static TABLE: [Definition; 22] = [
+static TABLE: [Definition; 23] = [
     Definition {
         condition: Condition::Asystole,
         kind: AlarmKind::Physiological,
@@ -113,9 +113,9 @@ static TABLE: [Definition; 22] = [
         priority: Priority::High,
         latching: true,
         yields_to: &[Condition::Asystole, Condition::VentricularFibrillation],
-        begins: "5 consecutive beats that average under 43 a minute (40 and what a monitor may be off), and under 46 without the longest RR interval; or 5 such pulses of the arterial pressure while one RR interval is",
-        ends: "5 beats that average 48 a minute or more, and no slower pulse; or beats that are not consecutive any more",
-        evidence: "R peaks of all ECG leads and pulses; held back by a steady pulse over 52 a minute",
+        begins: "5 consecutive beats that average under 43 a minute (40 and what a monitor may be off), and under 46 without the longest RR interval; or 5 such pulses of the arterial pressure while one RR interval is. Where no ECG can be judged: 5 pulses on end that average under 43 a minute, each interval within 20 % of their median",
+        ends: "5 beats that average 48 a minute or more, and no slower pulse; or beats that are not consecutive any more. By the pulse alone: a pulse of 48 a minute or more, or none that can be judged",
+        evidence: "R peaks of all ECG leads and pulses, alone only of a signal usable for 8 of 10 s; held back by a steady pulse over 52 a minute",
         source: CINC_2015,
     },
     Definition {
@@ -124,9 +124,9 @@ static TABLE: [Definition; 22] = [
         priority: Priority::High,
         latching: true,
         yields_to: &[Condition::Asystole, Condition::VentricularFibrillation],
-        begins: "13 consecutive beats that average more than 140 a minute",
-        ends: "13 beats that average 135 a minute or less, or beats that are not consecutive any more",
-        evidence: "R peaks of all ECG leads; held back by a steady pulse under 105 a minute",
+        begins: "13 consecutive beats that average more than 140 a minute. Where no ECG can be judged: 13 pulses on end that do, each interval within 12 % of their median",
+        ends: "13 beats that average 135 a minute or less, or beats that are not consecutive any more. By the pulse alone: a pulse of 135 a minute or less, or none that can be judged",
+        evidence: "R peaks of all ECG leads, or pulses of a signal usable for 8 of 10 s; held back by a steady pulse under 105 a minute",
         source: CINC_2015,
     },
     Definition {
@@ -272,6 +272,17 @@ static TABLE: [Definition; 22] = [
         begins: "every ECG lead, or every PPG signal, off for 2 s: low priority; all signals of the device off for 2 s: medium",
         ends: "the first second that is on again",
         evidence: "what the device reports",
+        source: TECHNICAL,
+    },
+    Definition {
+        condition: Condition::PulseLost,
+        kind: AlarmKind::Technical,
+        priority: Priority::Medium,
+        latching: false,
+        yields_to: &[Condition::LeadsOff],
+        begins: "no pulse of PPG or pressure for 6 s, but for some under 30 % of the usual amplitude, after an even one (3 intervals and more, three in four within 20 % of their median) on a signal that could be used, where no ECG can be judged",
+        ends: "4 pulses in 6 s on a signal that could be used, none under half of the greatest; ECG that can be judged, every such sensor off, or a gap",
+        evidence: "pulses alone: whether the sensor slipped or the heart stands still is for somebody to look at; never announced as asystole",
         source: TECHNICAL,
     },
     Definition {

@@ -7,7 +7,7 @@ use ecg::{Condition, Priority, RateSource, SampleCount, SampleIndex};
 
 use crate::config::Config;
 use crate::memory::{Break, HELD_BACK_SECONDS, Memory, Together};
-use crate::pulse::{ARREST_RR_SECONDS, ARREST_SECONDS, Pulse};
+use crate::pulse::{ARREST_RR_SECONDS, ARREST_SECONDS, EVEN, LOST_SECONDS, Pulse, STEADY};
 use crate::suspicion::{Kind, QUIET_SECONDS, STRETCH_SECONDS};
 use crate::{InForce, definition};
 
@@ -64,6 +64,7 @@ impl Judge<'_> {
             Condition::Pause => self.pause(stands),
             Condition::HighRate | Condition::LowRate => self.rate(condition, stands),
             Condition::LeadsOff => self.leads_off(open),
+            Condition::PulseLost => self.pulse_lost(stands),
             Condition::UnusableSignal => self.unusable_signal(stands),
             // Told, not judged.
             Condition::VentricularRun
@@ -232,6 +233,11 @@ impl Judge<'_> {
         let condition = Condition::ExtremeBradycardia;
         let bpm = self.limits.extreme_bradycardia_bpm;
         let beats = self.config.extreme_bradycardia.beats;
+        if self.memory.listens_to_pulse() {
+            let back = f64::from(bpm + self.config.hysteresis_bpm);
+            let (slow, back) = (|rate| rate < f64::from(bpm), |rate| rate >= back);
+            return self.by_pulse(condition, stands, (beats, EVEN), slow, back);
+        }
         let Some((onset, mean)) = self.mean_rate(beats) else {
             return Verdict::Absent(self.what_ended_it());
         };
@@ -276,6 +282,12 @@ impl Judge<'_> {
     fn tachycardia(&self, stands: bool) -> Verdict {
         let bpm = self.limits.extreme_tachycardia_bpm;
         let beats = self.config.extreme_tachycardia.beats;
+        if self.memory.listens_to_pulse() {
+            let condition = Condition::ExtremeTachycardia;
+            let back = f64::from(bpm - self.config.hysteresis_bpm);
+            let (fast, back) = (|rate| rate > f64::from(bpm), |rate| rate <= back);
+            return self.by_pulse(condition, stands, (beats, STEADY), fast, back);
+        }
         let Some((onset, mean)) = self.mean_rate(beats) else {
             return Verdict::Absent(self.what_ended_it());
         };
@@ -289,6 +301,55 @@ impl Judge<'_> {
             Verdict::Unchanged
         } else {
             Verdict::Absent(evidence)
+        }
+    }
+
+    /// An extreme rate of `n` pulses on end, their intervals alike within `spread`, where there is no ECG to tell. While the
+    /// pulse is uneven, an alarm that stands goes by the mean of the last intervals.
+    fn by_pulse(
+        &self,
+        condition: Condition,
+        stands: bool,
+        (n, spread): (u8, f64),
+        beyond: impl Fn(f64) -> bool,
+        back: impl Fn(f64) -> bool,
+    ) -> Verdict {
+        let even = self.memory.even_pulse(usize::from(n), spread, self.at);
+        if let Some((onset, mean)) = even.filter(|(_, mean)| beyond(*mean)) {
+            let evidence = format!("{n} pulses at {mean:.0}/min, no ECG that can be judged");
+            return present(condition, onset, evidence);
+        }
+        let fresh = |rate: &ecg::Rate| self.at < rate.at.after(self.memory.spans.rate_stale);
+        let rate = self.memory.last_rate.filter(fresh);
+        match rate.filter(|rate| rate.source == RateSource::Ppg) {
+            _ if !stands => Verdict::Absent(String::new()),
+            Some(rate) if !back(rate.bpm.into()) => Verdict::Unchanged,
+            Some(rate) => Verdict::Absent(format!("pulse {:.0}/min", rate.bpm)),
+            None => Verdict::Absent("no pulse that can be judged".into()),
+        }
+    }
+
+    fn pulse_lost(&self, stands: bool) -> Verdict {
+        let memory = self.memory;
+        if memory.gap_until.is_some() {
+            return Verdict::Absent("gap in the record".into());
+        }
+        if !memory.listens_to_pulse() {
+            return Verdict::Absent("ECG that can be judged".into());
+        }
+        if let Some(Together::All(_)) = memory.off(|kind| kind.lead().is_none()) {
+            return Verdict::Absent("sensor off".into());
+        }
+        match memory.lost_pulse(self.at) {
+            _ if stands && memory.pulse_is_back(self.at) => Verdict::Absent("pulse".into()),
+            _ if stands => Verdict::Unchanged,
+            Some((last, bpm)) => {
+                let evidence = format!(
+                    "no pulse for {LOST_SECONDS:.1} s, even at {bpm:.0}/min before; no ECG that can be judged"
+                );
+                present(Condition::PulseLost, last, evidence)
+            }
+            None => Verdict::Absent(String::new()),
         }
     }
 
@@ -470,6 +531,8 @@ impl Judge<'_> {
                 beat.after(count(ARREST_RR_SECONDS)),
             ]
         });
+        let pulses = memory.pulses.iter();
+        let lost = pulses.map(|pulse| pulse.after(count(LOST_SECONDS)));
         let lone = memory.last_beats(2).and_then(|mut last| {
             let (before, lone) = (last.next()?, last.next()?);
             Some([
@@ -482,6 +545,7 @@ impl Judge<'_> {
             .chain(lone)
             .chain(arrest)
             .flatten()
+            .chain(lost)
             .chain(rates.into_iter().flatten())
             .chain(memory.rate_expires())
             .filter(|&due| due > self.at || (inclusive && due == self.at))

@@ -192,7 +192,7 @@ impl Machine {
 
     /// A pulse was found in the PPG or the arterial pressure.
     pub fn pulse(&mut self, pulse: &Pulse) {
-        self.give((pulse.onset, Phase::Beat), Fact::Pulse);
+        self.give((pulse.onset, Phase::Beat), Fact::Pulse(pulse.amplitude));
     }
 
     /// How likely ventricular tachycardia and fibrillation are as of a second.

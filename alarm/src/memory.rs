@@ -100,6 +100,20 @@ impl Signal {
         self.heard.clear();
     }
 
+    /// Whether the last `n` seconds heard that end by `at`, and there must be so many, could be used.
+    pub(crate) fn was_usable(&self, at: SampleIndex, n: usize, rate: SampleRate) -> bool {
+        let Some(latest) = self.latest else {
+            return false;
+        };
+        let before = |k: usize| latest.end.before(rate.count(k as f64)) <= at;
+        let heard = self.heard.iter().rev().enumerate();
+        let before = heard.filter(|(k, _)| before(*k)).take(n);
+        before
+            .filter(|(_, (score, _))| *score >= Quality::USABLE)
+            .count()
+            == n
+    }
+
     /// The share of the last seconds of which `counts` is true, given the score and whether there was no change at all.
     pub(crate) fn share(&self, counts: impl Fn(f32, bool) -> bool) -> f64 {
         let counted = self
@@ -152,6 +166,8 @@ pub(crate) struct Memory {
     pub(crate) last_rate: Option<Rate>,
     /// The pulses of the last seconds.
     pub(crate) pulses: VecDeque<SampleIndex>,
+    /// The amplitude of each, in the unit of its signal.
+    pub(crate) amplitudes: VecDeque<f32>,
     /// Of ventricular tachycardia and of fibrillation, each with the probability that it takes.
     suspicions: [(f32, Suspicion); 2],
 }
@@ -186,6 +202,7 @@ impl Memory {
             rates: VecDeque::new(),
             last_rate: None,
             pulses: VecDeque::new(),
+            amplitudes: VecDeque::new(),
             suspicions: [
                 config.ventricular_tachycardia,
                 config.ventricular_fibrillation,
@@ -227,6 +244,7 @@ impl Memory {
         self.rates.clear();
         self.signals.iter_mut().for_each(Signal::forget);
         self.pulses.clear();
+        self.amplitudes.clear();
         for (_, suspicion) in &mut self.suspicions {
             *suspicion = Suspicion::default();
         }
@@ -266,15 +284,17 @@ impl Memory {
         self.last_rate = Some(rate);
     }
 
-    pub(crate) fn add_pulse(&mut self, at: SampleIndex) {
+    pub(crate) fn add_pulse(&mut self, at: SampleIndex, amplitude: f32) {
         if self.gap_until.is_some() {
             return;
         }
         let kept = at.before(self.rate.count(PULSES_SECONDS));
         while self.pulses.front().is_some_and(|first| *first < kept) {
             self.pulses.pop_front();
+            self.amplitudes.pop_front();
         }
         self.pulses.push_back(at);
+        self.amplitudes.push_back(amplitude);
     }
 
     /// What is suspected of a kind.
@@ -296,6 +316,11 @@ impl Memory {
         self.because = because;
         self.beats.clear();
         self.rates.retain(|rate| rate.source == RateSource::Ppg);
+    }
+
+    /// Whether no ECG can be judged, so that the pulse is all there is.
+    pub(crate) fn listens_to_pulse(&self) -> bool {
+        self.source() == RateSource::Ppg
     }
 
     /// Rates of the PPG count only while the ECG cannot be judged.

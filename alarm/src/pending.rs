@@ -34,7 +34,8 @@ pub(crate) enum Fact {
     GapStart(SampleIndex),
     GapEnd,
     Beat,
-    Pulse,
+    /// A pulse, and its amplitude.
+    Pulse(f32),
     Rate(Rate),
 }
 

@@ -1,5 +1,5 @@
-//! What the pulse says: whether it goes on, is steady, disturbed or gone. **It speaks for or against an alarm of the ECG; it
-//! raises none alone.**
+//! What the pulse says: whether it goes on, is steady, disturbed or gone. **It speaks for or against an alarm of the ECG. Alone,
+//! where no ECG can be judged, it tells of rates and of its own loss, never of a rhythm.**
 //!
 //! Pulses are onsets on the PPG or the arterial pressure, from the best such signal at the time. They count only while
 //! one of these signals could be used for [`SHARE`] of the last [`SECONDS`]; an electrode that hangs in the air
@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use ecg::{Quality, SampleIndex, SignalKind, Wavelength};
+use ecg::{Quality, SampleCount, SampleIndex, SignalKind, Wavelength};
 
 use crate::memory::{Memory, PULSES_SECONDS};
 
@@ -20,15 +20,30 @@ const SURE_SHARE: f64 = 0.8;
 /// The score of a second in which a pulse that is disturbed or lost says something of the heart.
 const CLEAR: f32 = 0.85;
 /// Intervals of a steady pulse differ from their median by less, relative.
-const STEADY: f64 = 0.12;
+pub(crate) const STEADY: f64 = 0.12;
 /// The median deviation of the intervals of a pulse that is lost is more, relative.
 const LOST: f64 = 0.3;
 /// The same of a pulse that goes on is at most this.
-const EVEN: f64 = 0.2;
+pub(crate) const EVEN: f64 = 0.2;
 /// The longest interval of a pulse that goes on.
 const LONGEST_SECONDS: f64 = 2.0;
 /// How long no pulse must come for the heart to be taken to move no blood.
 pub(crate) const ARREST_SECONDS: f64 = 2.9;
+
+/// How long no pulse must come, where there is no ECG, for it to be lost...
+pub(crate) const LOST_SECONDS: f64 = 6.0;
+/// ...which is told within so many seconds, while the pulse before is known...
+const LOST_WITHIN_SECONDS: f64 = 1.0;
+/// ...which had at least so many intervals, and as many seconds of its end that could be used...
+const BEFORE: usize = 3;
+/// ...and this share of the intervals alike.
+const BEFORE_ALIKE: f64 = 0.75;
+/// What is smaller than this share of a usual pulse before is noise that was taken for one.
+const WEAK: f32 = 0.3;
+/// A pulse is back with so many pulses on end in as many seconds, none of them smaller than half of the greatest...
+const BACK: (usize, f64) = (4, 6.0);
+/// ...and none sooner than this after the one before, on a signal that could be used for as long as [`BEFORE`].
+const BACK_INTERVAL_SECONDS: f64 = 0.3;
 
 /// After so long nothing is known of the pulse before.
 const FORGOTTEN_SECONDS: f64 = 10.0;
@@ -141,6 +156,78 @@ impl Memory {
         let seconds = self.seconds(first, last);
         (self.pressure_share(false) >= SURE_SHARE && seconds > 0.0)
             .then(|| 60.0 * (n - 1) as f64 / seconds)
+    }
+
+    /// The first of the last `n` pulses and their mean rate per minute, where each interval is within `spread` of their median,
+    /// the next one is not overdue and the signal could be used.
+    pub(crate) fn even_pulse(
+        &self,
+        n: usize,
+        spread: f64,
+        at: SampleIndex,
+    ) -> Option<(SampleIndex, f64)> {
+        let first = *self.pulses.get(self.pulses.len().checked_sub(n)?)?;
+        let intervals = self.pulse_intervals(first.before(SampleCount(1)), at);
+        let (median, _) = median_deviation(&intervals)?;
+        let alike = |interval: &f64| (interval / median - 1.0).abs() <= spread;
+        let goes_on = self.pulse_age(at)? <= 1.6 * median + 0.2;
+        let sum: f64 = intervals.iter().sum();
+        (goes_on && intervals.iter().all(alike) && self.pulse_share(Quality::USABLE) >= SURE_SHARE)
+            .then(|| (first, 60.0 * intervals.len() as f64 / sum))
+    }
+
+    /// The last pulse and the rate before it, if none has come for [`LOST_SECONDS`], and not for much longer, but for weak ones,
+    /// after an even one on a signal that could be used.
+    pub(crate) fn lost_pulse(&self, at: SampleIndex) -> Option<(SampleIndex, f64)> {
+        let due = at.before(self.rate.count(LOST_SECONDS));
+        let n_before = self.pulses.partition_point(|pulse| *pulse <= due);
+        let mut usual: Vec<f32> = self.amplitudes.range(..n_before).copied().collect();
+        usual.sort_unstable_by(f32::total_cmp);
+        let weak = WEAK * usual.get(usual.len() / 2)?;
+        let pulses = self.pulses.iter().zip(&self.amplitudes);
+        let strong: Vec<SampleIndex> = pulses
+            .filter(|(_, height)| **height >= weak)
+            .map(|(pulse, _)| *pulse)
+            .collect();
+        let last = *strong.last()?;
+        let lately = LOST_SECONDS..LOST_SECONDS + LOST_WITHIN_SECONDS;
+        if strong.len() <= BEFORE || !lately.contains(&self.seconds(last, at)) {
+            return None;
+        }
+        let intervals = strong.iter().zip(&strong[1..]);
+        let intervals: Vec<f64> = intervals.map(|(a, b)| self.seconds(*a, *b)).collect();
+        let (median, _) = median_deviation(&intervals)?;
+        let alike = |interval: &&f64| (*interval / median - 1.0).abs() <= EVEN;
+        let alike = intervals.iter().filter(alike).count() as f64;
+        let even = alike >= BEFORE_ALIKE * intervals.len() as f64;
+        (even && self.heard_pulse(last)).then(|| (last, 60.0 / median))
+    }
+
+    /// Whether a pulse that was lost is back.
+    pub(crate) fn pulse_is_back(&self, at: SampleIndex) -> bool {
+        let (n, seconds) = BACK;
+        let Some(skipped) = self.pulses.len().checked_sub(n) else {
+            return false;
+        };
+        let lately = |first: &SampleIndex| self.seconds(*first, at) <= seconds;
+        let heights = self.amplitudes.range(skipped..);
+        let greatest = heights.clone().copied().fold(0.0, f32::max);
+        // As far as it is known, what was lost was not much greater.
+        let known = self.amplitudes.iter().copied().fold(0.0, f32::max);
+        let pulses = self.pulses.range(skipped..);
+        let next = pulses.clone().skip(1);
+        let mut intervals = pulses.zip(next).map(|(a, b)| self.seconds(*a, *b));
+        self.pulses.get(skipped).is_some_and(lately)
+            && heights.clone().all(|height| *height >= 0.5 * greatest)
+            && greatest >= WEAK * known
+            && intervals.all(|interval| interval >= BACK_INTERVAL_SECONDS)
+            && self.heard_pulse(at)
+    }
+
+    /// Whether some signal with a pulse could be used in the last seconds before `at`.
+    fn heard_pulse(&self, at: SampleIndex) -> bool {
+        let mut pulse = self.signals.iter().filter(|s| s.kind.lead().is_none());
+        pulse.any(|signal| signal.was_usable(at, BEFORE, self.rate))
     }
 
     /// Seconds since the last pulse.

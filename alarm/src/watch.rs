@@ -66,7 +66,7 @@ impl Watch {
                 Fact::GapEnd => self.memory.gap_end(moment.0),
                 Fact::Ventricular(second) => self.memory.ventricular(&second),
                 Fact::Beat => self.memory.beat(moment.0),
-                Fact::Pulse => self.memory.add_pulse(moment.0),
+                Fact::Pulse(amplitude) => self.memory.add_pulse(moment.0, amplitude),
                 Fact::Rate(rate) => self.memory.rate(rate),
             }
         }

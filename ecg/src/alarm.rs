@@ -45,6 +45,9 @@ pub enum Condition {
     NewFinding,
     /// The device reports an electrode or the sensor off.
     LeadsOff,
+    /// The pulse of a device without usable ECG is gone though its signal was good: of the sensor or of the heart, it cannot
+    /// tell.
+    PulseLost,
     /// No signal is good enough to find beats in.
     UnusableSignal,
     /// Nothing arrives from the device.
@@ -61,7 +64,7 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition, most severe first.
-    pub const ALL: [Condition; 22] = [
+    pub const ALL: [Condition; 23] = [
         Self::Asystole,
         Self::VentricularFibrillation,
         Self::VentricularTachycardia,
@@ -78,6 +81,7 @@ impl Condition {
         Self::RateTrend,
         Self::NewFinding,
         Self::LeadsOff,
+        Self::PulseLost,
         Self::UnusableSignal,
         Self::NoData,
         Self::DeviceOffline,
@@ -105,6 +109,7 @@ impl Condition {
             Self::RateTrend => "rate_trend",
             Self::NewFinding => "new_finding",
             Self::LeadsOff => "leads_off",
+            Self::PulseLost => "pulse_lost",
             Self::UnusableSignal => "unusable_signal",
             Self::NoData => "no_data",
             Self::DeviceOffline => "device_offline",

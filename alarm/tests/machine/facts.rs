@@ -10,6 +10,8 @@ use ecg::{
 pub(crate) enum Fact {
     Beat(u64),
     Pulse(u64),
+    /// A wave a tenth as high.
+    WeakPulse(u64),
     Rate(u64, f32, RateSource),
     /// VT and VF of the second with this start and end.
     Ventricular(u64, u64, f32, f32),
@@ -21,7 +23,11 @@ impl Fact {
     /// The least `decided` that says this fact has been given.
     fn decided(&self) -> u64 {
         match *self {
-            Fact::Beat(at) | Fact::Pulse(at) | Fact::Rate(at, ..) | Fact::Gap(at, _) => at + 1,
+            Fact::Beat(at)
+            | Fact::Pulse(at)
+            | Fact::WeakPulse(at)
+            | Fact::Rate(at, ..)
+            | Fact::Gap(at, _) => at + 1,
             Fact::Quality(_, _, end, _) | Fact::Ventricular(_, end, ..) => end,
         }
     }
@@ -66,18 +72,23 @@ pub(crate) fn machine(config: &Config) -> Machine {
     Machine::new(record(1).device, config, config.limits)
 }
 
+fn pulse(at: u64, amplitude: f32) -> Pulse {
+    Pulse {
+        onset: SampleIndex(at),
+        peak: SampleIndex(at + 1),
+        level: 0.0,
+        amplitude,
+    }
+}
+
 pub(crate) fn give(machine: &mut Machine, fact: &Fact) {
     match *fact {
         Fact::Beat(at) => machine.beat(&Beat {
             r_peak: SampleIndex(at),
             class: None,
         }),
-        Fact::Pulse(at) => machine.pulse(&Pulse {
-            onset: SampleIndex(at),
-            peak: SampleIndex(at),
-            level: 0.0,
-            amplitude: 1.0,
-        }),
+        Fact::Pulse(at) => machine.pulse(&pulse(at, 1.0)),
+        Fact::WeakPulse(at) => machine.pulse(&pulse(at, 0.1)),
         Fact::Ventricular(start, end, vt, vf) => machine.ventricular(&Ventricular {
             start: SampleIndex(start),
             end: SampleIndex(end),

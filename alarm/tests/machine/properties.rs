@@ -215,7 +215,9 @@ fn lively_story() -> impl Strategy<Value = Story> {
             }
             while at < until {
                 if outside(at) && story.signals.contains(&"PPG") {
-                    story.facts.push(Fact::Pulse(at));
+                    let weak = jitter[k % 32] == 8;
+                    let pulse = if weak { Fact::WeakPulse } else { Fact::Pulse };
+                    story.facts.push(pulse(at));
                 }
                 at += interval + if steady { 0 } else { jitter[k % 32] };
                 k += 1;
@@ -332,7 +334,9 @@ proptest! {
         let events = story.events(&[]);
         for at in 0..=story.n_samples() {
             for condition in Condition::ALL {
-                if condition != Condition::UnusableSignal && present(&events, condition, at) {
+                // These give way to electrodes only where no signal is left.
+                let partly = matches!(condition, Condition::UnusableSignal | Condition::PulseLost);
+                if !partly && present(&events, condition, at) {
                     for &greater in definition(condition).yields_to {
                         prop_assert!(!present(&events, greater, at), "{condition} beside {greater}");
                     }
@@ -373,7 +377,7 @@ proptest! {
             .iter()
             .filter(|fact| match fact {
                 Fact::Quality(_, _, end, _) | Fact::Ventricular(_, end, ..) => *end > cut,
-                Fact::Beat(at) | Fact::Pulse(at) | Fact::Rate(at, ..) | Fact::Gap(at, _) => {
+                Fact::Beat(at) | Fact::Pulse(at) | Fact::WeakPulse(at) | Fact::Rate(at, ..) | Fact::Gap(at, _) => {
                     *at >= cut
                 }
             })
@@ -442,7 +446,7 @@ proptest! {
         };
         // Every reason is a pulse, or what a tachycardia lacks: fast beats, a pulse to confirm it.
         let pulses: Vec<u64> = story.facts.iter().filter_map(|fact| match fact {
-            Fact::Pulse(at) => Some(*at),
+            Fact::Pulse(at) | Fact::WeakPulse(at) => Some(*at),
             _ => None,
         }).collect();
         for held in &held_back {

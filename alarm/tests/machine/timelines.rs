@@ -341,6 +341,101 @@ fn a_ppg_has_rates_but_no_asystole() {
 }
 
 #[test]
+fn a_pulse_alone_is_lost_and_no_asystole() {
+    let mut scenario = Scenario::new(&["PPG"], 40)
+        .pulse(0.7, 15.0, 0.8)
+        .bad(&["PPG"], 23, 26, QualityReason::Noisy)
+        .pulse(26.0, 40.0, 0.8);
+    // Noise is taken for pulses.
+    let noise = [16.0, 17.4, 17.9, 18.1, 18.6, 20.0, 21.0, 21.3, 21.7, 25.0];
+    let noise = noise.map(|at| Fact::WeakPulse(samples(at)));
+    scenario.facts.extend(noise);
+    scenario.facts.sort_by_key(Fact::until);
+    assert_snapshot!(scenario.timeline(), @"
+    20.30 s medium pulse_lost active, onset 14.30 s: no pulse for 6.0 s, even at 75/min before; no ECG that can be judged
+    29.00 s medium pulse_lost cleared, onset 14.30 s: pulse
+    ");
+}
+
+#[test]
+fn a_pulse_that_was_uneven_or_unusable_or_whose_sensor_slipped_is_not_lost() {
+    let signals = &["PPG"];
+    let good = || Scenario::new(signals, 40).pulse(0.7, 15.0, 0.8);
+    assert!(good().timeline().contains("pulse_lost"));
+    // Each of these by another condition, if at all.
+    let slipped = good().bad(signals, 15, 30, QualityReason::LeadOff);
+    let noisy = good().bad(signals, 12, 40, QualityReason::Noisy);
+    let gap = good().gap(18.0, 20.0);
+    let uneven = Scenario::new(signals, 40)
+        .pulse(0.7, 15.0, 1.6)
+        .pulse(1.2, 15.0, 1.6);
+    for scenario in [slipped, noisy, gap, uneven] {
+        let timeline = scenario.timeline();
+        assert!(!timeline.contains("pulse_lost"), "{timeline}");
+    }
+    let with_ecg = Scenario::new(&["II", "PPG"], 40)
+        .beats(0.5, 40.0, 0.8)
+        .pulse(0.7, 15.0, 0.8);
+    assert_eq!(with_ecg.timeline(), "");
+}
+
+#[test]
+fn an_even_pulse_alone_has_extreme_rates() {
+    let pulse = |scenario: Scenario, from: f64, to: f64, interval: f64| {
+        let mut scenario = scenario.pulse(from, to, interval);
+        let mut at = from;
+        while at < to - 1e-9 {
+            let bpm = (60.0 / interval) as f32;
+            scenario
+                .facts
+                .push(Fact::Rate(samples(at), bpm, RateSource::Ppg));
+            at += interval;
+        }
+        scenario
+    };
+    let new = || pulse(Scenario::new(&["PPG"], 60), 0.7, 20.0, 0.8);
+    let fast = pulse(pulse(new(), 20.0, 40.0, 0.4), 40.0, 60.0, 0.8);
+    assert_snapshot!(fast.timeline(), @"
+    24.80 s high extreme_tachycardia active, onset 20.00 s: 13 pulses at 150/min, no ECG that can be judged
+    40.80 s high extreme_tachycardia latched, onset 20.00 s: pulse 75/min
+    ");
+    let slow = pulse(pulse(new(), 20.0, 40.0, 1.6), 40.0, 60.0, 0.8);
+    assert_snapshot!(slow.timeline(), @"
+    25.00 s medium low_rate active, onset 20.00 s: rate 38/min, under the limit of 50/min for 5 s (PPG)
+    26.40 s high extreme_bradycardia active, onset 20.00 s: 5 pulses at 38/min, no ECG that can be judged
+    26.40 s medium low_rate cleared, onset 20.00 s: extreme_bradycardia is announced instead
+    40.00 s high extreme_bradycardia latched, onset 20.00 s: pulse 75/min
+    ");
+    // Every second crest is the dicrotic wave of the one before.
+    let mut doubled = new();
+    for k in 0..25 {
+        doubled = pulse(
+            doubled,
+            20.0 + 0.8 * f64::from(k),
+            20.1 + 0.8 * f64::from(k),
+            0.3,
+        );
+        doubled = pulse(
+            doubled,
+            20.3 + 0.8 * f64::from(k),
+            20.4 + 0.8 * f64::from(k),
+            0.5,
+        );
+    }
+    assert!(
+        !doubled.timeline().contains("extreme"),
+        "{}",
+        doubled.timeline()
+    );
+    let noisy = pulse(new(), 20.0, 60.0, 0.4).bad(&["PPG"], 14, 60, QualityReason::Noisy);
+    assert!(
+        !noisy.timeline().contains("extreme"),
+        "{}",
+        noisy.timeline()
+    );
+}
+
+#[test]
 fn the_ppg_stands_in_while_the_ecg_is_off() {
     let scenario = Scenario::new(&["II", "PPG"], 50)
         .beats(0.5, 10.0, 0.8)

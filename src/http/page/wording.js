@@ -11,6 +11,7 @@ const CONDITIONS = {
   av_block: "AV block",
   st_change: "ST change",
   leads_off: "Leads off",
+  pulse_lost: "Pulse lost",
   unusable_signal: "Unusable signal",
   no_data: "No data",
 };
