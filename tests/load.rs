@@ -222,6 +222,7 @@ fn a_kill_is_no_reason_for_an_accusation() {
         },
         ..stand.plan(12, 240)
     };
+    assert!((0..12).any(|k| !plan.mix.kind(k).has_ecg()));
     let runtime = runtime();
     let load = runtime.block_on(Load::start(plan)).unwrap();
     let total = load.progress().total;

@@ -357,6 +357,36 @@ mod tests {
     }
 
     #[test]
+    fn a_pulse_without_ecg_is_expected_as_anything_else() {
+        let lost = course("ppg-lost", 120, Bad::default());
+        let expected = all(&lost);
+        let record = &expected.records[&0];
+        assert!(record.beats.is_empty() && record.windows.is_empty());
+        assert!(record.trends[&0].n_pulses > 40 && record.trends[&1].n_rates > 10);
+        let raised = |condition| {
+            let raised = |step: &&Step| step.condition == condition && step.state == State::Active;
+            record.steps.iter().find(raised)
+        };
+        assert!(raised(Condition::Asystole).is_none());
+        let raised = raised(Condition::PulseLost).unwrap();
+        assert_eq!(raised.at, raised.onset + 6 * 250);
+        let strip = (Condition::PulseLost, raised.onset, false);
+        assert!(record.strips.contains(&strip));
+        let told = |told: &&Told| matches!(told.what, What::Beat(_));
+        assert!(expected.told.iter().filter(told).count() > 60);
+        let what = happened(&lost, lost.sent.len(), &expected);
+        assert!(what[0].by_twin && what[0].what == "pulse lost", "{what:?}");
+
+        let fast = course("ppg", 180, Bad::default());
+        let expected = all(&fast);
+        let what = happened(&fast, fast.sent.len(), &expected);
+        assert!(
+            what.iter()
+                .any(|one| one.what == "sinus tachycardia" && one.by_twin)
+        );
+    }
+
+    #[test]
     fn losses_and_reboots_are_expected_and_the_same_again() {
         let bad = Bad {
             lose: 0.04,

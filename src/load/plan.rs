@@ -26,7 +26,7 @@ pub struct Plan {
     pub scripts: usize,
     /// What the signals show.
     pub mix: Mix,
-    /// The leads that are measured.
+    /// The leads that are measured, where there is an ECG.
     pub leads: Vec<Lead>,
     /// How bad the links are.
     pub bad: Bad,
@@ -183,11 +183,15 @@ pub enum Kind {
     LeadsOff,
     /// Sinus rhythm of somebody who walks about.
     Noisy,
+    /// PPG and no ECG: sinus rhythm, at times as fast as in [`Self::Fast`].
+    Pulse,
+    /// PPG and no ECG: asystoles of 9 to 14 s.
+    PulseLost,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 13] = [
         Self::Normal,
         Self::Fibrillation,
         Self::Ectopy,
@@ -199,6 +203,8 @@ impl Kind {
         Self::Fast,
         Self::LeadsOff,
         Self::Noisy,
+        Self::Pulse,
+        Self::PulseLost,
     ];
 
     /// The word for it.
@@ -215,7 +221,14 @@ impl Kind {
             Self::Fast => "tachy",
             Self::LeadsOff => "leads-off",
             Self::Noisy => "noisy",
+            Self::Pulse => "ppg",
+            Self::PulseLost => "ppg-lost",
         }
+    }
+
+    /// Whether leads of the ECG are sent; if not, a PPG.
+    pub fn has_ecg(self) -> bool {
+        !matches!(self, Self::Pulse | Self::PulseLost)
     }
 }
 
@@ -228,6 +241,7 @@ impl Default for Mix {
     fn default() -> Self {
         let share = |kind| match kind {
             Kind::Normal => 6.0,
+            Kind::Pulse => 3.0,
             Kind::Fibrillation | Kind::Ectopy | Kind::Noisy => 2.0,
             _ => 1.0,
         };
@@ -305,6 +319,8 @@ mod tests {
         let all: std::collections::BTreeSet<Kind> =
             (0..64).map(|k| Mix::default().kind(k)).collect();
         assert_eq!(all.len(), Kind::ALL.len());
+        // Few devices have a pulse without ECG among them.
+        assert!((0..4).any(|k| !Mix::default().kind(k).has_ecg()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::Error;
 use super::plan::{Kind, Plan};
 use crate::wearable::Simulated;
 
-/// Samples per second of every lead.
+/// Samples per second of every signal.
 pub const RATE_HZ: f64 = 250.0;
 
 /// A signal, second by second.
@@ -40,7 +40,8 @@ impl Script {
         let refuse = |error: String| Error::Signals(error);
         let rate = SampleRate::new(RATE_HZ).map_err(|error| refuse(error.to_string()))?;
         let scenario = scenario(kind, seed, rate);
-        let mut wearable = Simulated::new(&scenario, &plan.leads, BootId(0), Utc(0))
+        let leads = if kind.has_ecg() { &*plan.leads } else { &[] };
+        let mut wearable = Simulated::new(&scenario, leads, BootId(0), Utc(0))
             .map_err(|error| refuse(error.to_string()))?;
         let mut truth = Truth::default();
         let mut bodies = Vec::new();
@@ -128,6 +129,8 @@ fn scenario(kind: Kind, seed: u64, rate: SampleRate) -> Scenario {
             vec![(Rhythm::VentricularFibrillation, between(12.0, 30.0))]
         }
         Kind::Asystole => vec![(Rhythm::Asystole, between(6.0, 12.0))],
+        // The last pulse comes after the last beat.
+        Kind::PulseLost => vec![(Rhythm::Asystole, between(9.0, 14.0))],
         Kind::Pause => {
             let seconds = between(3.2, 3.8);
             vec![(Rhythm::Pause { bpm, seconds }, 15.0)]
@@ -137,7 +140,7 @@ fn scenario(kind: Kind, seed: u64, rate: SampleRate) -> Scenario {
             let degree = AvBlock::Complete { escape_bpm };
             vec![(Rhythm::AvBlock { bpm, degree }, between(25.0, 40.0))]
         }
-        Kind::Fast => {
+        Kind::Fast | Kind::Pulse => {
             let bpm = between(150.0, 170.0);
             vec![(Rhythm::Sinus { bpm }, between(20.0, 40.0))]
         }
@@ -165,6 +168,7 @@ fn scenario(kind: Kind, seed: u64, rate: SampleRate) -> Scenario {
         repeat: true,
         noise,
         contact_off,
+        ppg_rate: (!kind.has_ecg()).then_some(rate),
         ..Scenario::new(seed, rate)
     }
 }
@@ -194,7 +198,10 @@ mod tests {
             let script = Script::new(&plan, 0).unwrap();
             assert_eq!(script.kind, kind);
             let beatless = script.truth.episodes.iter().any(|e| e.rhythm.is_beatless());
-            let expected = matches!(kind, Kind::Asystole | Kind::VentricularFibrillation);
+            let expected = matches!(
+                kind,
+                Kind::Asystole | Kind::VentricularFibrillation | Kind::PulseLost
+            );
             assert_eq!(beatless, expected, "{kind:?}");
         }
     }

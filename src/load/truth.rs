@@ -93,7 +93,7 @@ pub fn happened(course: &Course, n: usize, expected: &Expected) -> Vec<Happened>
 fn episodes(course: &Course) -> Vec<(&'static str, &'static [Condition], u64, u64)> {
     use Condition::{
         Asystole, ExtremeBradycardia, ExtremeTachycardia, HighRate, LeadsOff, LowRate, Pause,
-        VentricularFibrillation, VentricularTachycardia,
+        PulseLost, VentricularFibrillation, VentricularTachycardia,
     };
     let truth = &course.script.truth;
     let hz = course.script.rate.hz();
@@ -102,6 +102,10 @@ fn episodes(course: &Course) -> Vec<(&'static str, &'static [Condition], u64, u6
         let (start, end) = (episode.start.0, episode.end.0);
         let seconds = (end - start) as f64 / hz;
         let must: Option<(&'static str, &'static [Condition])> = match episode.rhythm {
+            // A pulse alone tells no rhythm.
+            Rhythm::Asystole if !course.script.kind.has_ecg() => {
+                (seconds >= 8.5).then_some(("pulse lost", &[PulseLost]))
+            }
             Rhythm::Asystole if seconds >= 5.5 => Some(("asystole", &[Asystole])),
             Rhythm::VentricularFibrillation if seconds >= 10.0 => Some((
                 "ventricular fibrillation",
