@@ -50,7 +50,7 @@ fn playable(record: &Record, wanted: impl Fn(SignalKind) -> bool) -> Vec<String>
     let mut kinds = Vec::new();
     let mut names = Vec::new();
     for signal in &record.signals {
-        if let Ok(kind) = signal.name.parse::<SignalKind>()
+        if let Some(kind) = signal.kind
             && wanted(kind)
             && !kinds.contains(&kind)
         {
