@@ -411,6 +411,9 @@ struct PulseArgs {
     /// Put what was compared into the JSON: where pulses are due, onsets, good and usable seconds
     #[arg(long, requires = "json")]
     lists: bool,
+    /// Weights in place of those that ship: a file, or a folder with RECORD.bin for each record
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }

@@ -45,20 +45,17 @@ fn is_wanted(fold: Option<u8>, folds: &[u8]) -> bool {
     folds.is_empty() || fold.is_some_and(|fold| folds.contains(&fold))
 }
 
-/// The names of the signals of a record that are of a kind that is `wanted`, the first of each kind.
-fn playable(record: &Record, wanted: impl Fn(SignalKind) -> bool) -> Vec<String> {
-    let mut kinds = Vec::new();
-    let mut names = Vec::new();
-    for signal in &record.signals {
-        if let Some(kind) = signal.kind
-            && wanted(kind)
-            && !kinds.contains(&kind)
-        {
-            kinds.push(kind);
-            names.push(signal.name.clone());
-        }
-    }
-    names
+/// The names of those signals of a record that would be played and are of a kind that is `wanted`.
+fn playable(path: &Path, wanted: impl Fn(SignalKind) -> bool) -> Result<Vec<String>, String> {
+    let player = player(path, &[])?;
+    let signals = player.signals().iter().filter(|signal| wanted(signal.kind));
+    Ok(signals.map(|signal| signal.name.clone()).collect())
+}
+
+/// Plays the signals of these names of the record at `path`; all without any.
+fn player(path: &Path, names: &[String]) -> Result<Player, String> {
+    let record = Record::open(path).map_err(|error| error.to_string())?;
+    Player::new(record, names).map_err(|error| error.to_string())
 }
 
 /// The name of a record: that of its file.

@@ -57,8 +57,19 @@ pub(crate) struct Signal {
     off_since: Option<SampleIndex>,
     /// Where the run of seconds began none of which could be judged.
     unjudged_since: Option<SampleIndex>,
-    /// Of a signal with a pulse, the last seconds: the score of each, and whether it was flat.
-    heard: VecDeque<(f32, bool)>,
+    /// Of a signal with a pulse, the last seconds.
+    heard: VecDeque<Heard>,
+}
+
+/// A second of a signal with a pulse.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    /// How far its pulses can be relied on.
+    pub(crate) score: f32,
+    /// How well the sensor works: a pulse that is lost is not clear, and the sensor not to blame.
+    pub(crate) sensor: f32,
+    /// No change at all.
+    pub(crate) flat: bool,
 }
 
 impl Signal {
@@ -85,8 +96,14 @@ impl Signal {
             if self.heard.len() >= PULSE_SECONDS {
                 self.heard.pop_front();
             }
-            let flat = quality.reason == QualityReason::Flat;
-            self.heard.push_back((quality.score, flat));
+            self.heard.push_back(Heard {
+                score: quality.score,
+                sensor: match quality.reason {
+                    QualityReason::Unclear => 1.0,
+                    _ => quality.score,
+                },
+                flat: quality.reason == QualityReason::Flat,
+            });
         }
         self.off_since = run(quality.reason == QualityReason::LeadOff, self.off_since);
         self.unjudged_since = run(!self.judged(&quality), self.unjudged_since);
@@ -109,18 +126,15 @@ impl Signal {
         let heard = self.heard.iter().rev().enumerate();
         let before = heard.filter(|(k, _)| before(*k)).take(n);
         before
-            .filter(|(_, (score, _))| *score >= Quality::USABLE)
+            .filter(|(_, heard)| heard.score >= Quality::USABLE)
             .count()
             == n
     }
 
-    /// The share of the last seconds of which `counts` is true, given the score and whether there was no change at all.
-    pub(crate) fn share(&self, counts: impl Fn(f32, bool) -> bool) -> f64 {
-        let counted = self
-            .heard
-            .iter()
-            .filter(|(score, flat)| counts(*score, *flat));
-        counted.count() as f64 / PULSE_SECONDS as f64
+    /// The share of the last seconds of which `counts` is true.
+    pub(crate) fn share(&self, counts: impl Fn(&Heard) -> bool) -> f64 {
+        let counted = self.heard.iter().filter(|heard| counts(heard)).count();
+        counted as f64 / PULSE_SECONDS as f64
     }
 }
 

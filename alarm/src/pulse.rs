@@ -9,7 +9,7 @@ use std::fmt;
 
 use ecg::{Quality, SampleCount, SampleIndex, SignalKind, Wavelength};
 
-use crate::memory::{Memory, PULSES_SECONDS};
+use crate::memory::{Heard, Memory, PULSES_SECONDS};
 
 /// How far back the pulse is looked at.
 pub(crate) const SECONDS: usize = 10;
@@ -78,7 +78,7 @@ impl fmt::Display for Pulse {
 impl Memory {
     /// How the pulse is at `at`.
     pub(crate) fn pulse(&self, at: SampleIndex) -> Pulse {
-        if self.pulse_share(Quality::USABLE) < SHARE {
+        if self.pulse_share(|heard| heard.sensor) < SHARE {
             return Pulse::Unknown;
         }
         let intervals = self.pulse_intervals(at.before(self.rate.count(SECONDS as f64)), at);
@@ -115,7 +115,7 @@ impl Memory {
         let within = self.pulses.iter().filter(|pulse| **pulse >= start).count();
         let (median, deviation) = median_deviation(&intervals)?;
         let longest = intervals.iter().copied().fold(0.0, f64::max);
-        let goes_on = self.pulse_share(Quality::USABLE) >= SURE_SHARE
+        let goes_on = self.pulse_share(|heard| heard.score) >= SURE_SHARE
             && within >= 3
             && deviation <= EVEN
             && longest.max(self.pulse_age(at)?) <= LONGEST_SECONDS;
@@ -172,7 +172,9 @@ impl Memory {
         let alike = |interval: &f64| (interval / median - 1.0).abs() <= spread;
         let goes_on = self.pulse_age(at)? <= 1.6 * median + 0.2;
         let sum: f64 = intervals.iter().sum();
-        (goes_on && intervals.iter().all(alike) && self.pulse_share(Quality::USABLE) >= SURE_SHARE)
+        (goes_on
+            && intervals.iter().all(alike)
+            && self.pulse_share(|heard| heard.score) >= SURE_SHARE)
             .then(|| (first, 60.0 * intervals.len() as f64 / sum))
     }
 
@@ -246,11 +248,11 @@ impl Memory {
             .collect()
     }
 
-    /// The share of the last seconds in which the best signal with a pulse scores `least`.
-    fn pulse_share(&self, least: f32) -> f64 {
+    /// The share of the last seconds in which the best signal with a pulse could be used, by its `score`.
+    fn pulse_share(&self, score: impl Fn(&Heard) -> f32) -> f64 {
         let pulse = self.signals.iter().filter(|s| s.kind.lead().is_none());
         pulse
-            .map(|signal| signal.share(|score, _| score >= least))
+            .map(|signal| signal.share(|heard| score(heard) >= Quality::USABLE))
             .fold(0.0, f64::max)
     }
 
@@ -265,7 +267,7 @@ impl Memory {
         };
         let pulse = self.signals.iter().filter(|s| firm(s.kind));
         pulse
-            .map(|signal| signal.share(|score, _| score >= CLEAR))
+            .map(|signal| signal.share(|heard| heard.sensor >= CLEAR))
             .fold(0.0, f64::max)
     }
 
@@ -273,7 +275,7 @@ impl Memory {
     /// as well.
     fn pressure_share(&self, flat: bool) -> f64 {
         let pressure = self.signals.iter().find(|s| s.kind == SignalKind::Abp);
-        let counts = |score, still| score >= Quality::USABLE || flat && still;
+        let counts = |heard: &Heard| heard.score >= Quality::USABLE || flat && heard.flat;
         pressure.map_or(0.0, |signal| signal.share(counts))
     }
 }

@@ -24,17 +24,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ecg::{
-    Beat, Block, Gap, Layout, Lead, Measurement, Pulse, Quality, Rate, RateSource, SampleIndex,
-    SampleRate, SignalKind, Strip, Ventricular, Window,
+    Beat, Block, Gap, Layout, Lead, Measurement, Pulse, Quality, QualityReason, Rate, RateSource,
+    SampleIndex, SampleRate, SignalKind, Strip, Ventricular, Window,
 };
 
 use crate::baseline::Baseline;
 use crate::class::{self, Classifier};
 use crate::fusion::Fusion;
 use crate::measure::{self, Meter};
-use crate::pulse::{self, PulseDetector};
+use crate::pulse::{self, PulseDetector, Said};
 use crate::qrs::{self, Candidate, Qrs};
-use crate::quality::QualityMeter;
+use crate::quality::{QualityMeter, second_of};
 use crate::resample::{ResamplePlan, Resampler};
 use crate::rr::{self, RateCounter};
 use crate::selection::{Selection, Taken};
@@ -44,6 +44,9 @@ use crate::{Config, Error, delineate};
 
 /// Longer blocks are taken in piece by piece.
 const BITE_SECONDS: f64 = 1.0;
+
+/// What a PPG scores at least, by its noise, where the sensor is not the matter.
+const SENSOR_WORKS: f32 = 0.85;
 
 /// Zeros stand for samples that mean nothing.
 static SILENCE: [f32; 128] = [0.0; 128];
@@ -110,6 +113,8 @@ pub struct Models {
     pub classes: Arc<class::Model>,
     /// Ventricular tachycardia and fibrillation.
     pub ventricular: Arc<ventricular::Model>,
+    /// Which upstrokes are pulses, and which seconds are clear.
+    pub pulse: Arc<pulse::Model>,
 }
 
 impl Default for Models {
@@ -119,6 +124,7 @@ impl Default for Models {
             qrs: qrs::Networks::shipped(),
             classes: class::Model::shipped(),
             ventricular: ventricular::Model::shipped(),
+            pulse: pulse::Model::shipped(),
         }
     }
 }
@@ -175,6 +181,8 @@ struct Path {
     ready: Vec<f32>,
     /// Pulses.
     found: VecDeque<Pulse>,
+    /// Seconds, and how clear the pulses in them are.
+    clarity: VecDeque<(u64, f32)>,
     /// Places where a beat may be.
     candidates: VecDeque<Candidate>,
 }
@@ -232,7 +240,8 @@ impl Chain {
                     Detector::Qrs(Box::new(qrs))
                 }
                 SignalKind::Ppg(_) | SignalKind::Abp => {
-                    Detector::Pulse(Box::new(PulseDetector::new(signal.rate)?))
+                    let model = Arc::clone(&models.pulse);
+                    Detector::Pulse(Box::new(PulseDetector::with_model(signal.rate, model)?))
                 }
             };
             paths.push(Path {
@@ -244,6 +253,7 @@ impl Chain {
                 resampled: Vec::new(),
                 ready: Vec::new(),
                 found: VecDeque::with_capacity(8),
+                clarity: VecDeque::with_capacity(4),
                 candidates: VecDeque::with_capacity(8),
             });
         }
@@ -328,8 +338,11 @@ impl Chain {
             let (ecg, ppg, held) = (&mut self.ecg, &mut self.ppg, &mut self.held);
             let (meter, trail) = (&mut self.meter, &mut self.trail);
             let ventricles = &mut self.ventricles;
+            path.detect(samples, signal.lead_off);
+            let (clarity, base) = (&mut path.clarity, self.base);
             path.quality
                 .push_measured(samples, signal.lead_off, |quality, features| {
+                    let quality = cleared(quality, clarity, base);
                     ecg.judge(k, &quality);
                     ppg.judge(k, &quality);
                     meter.judge(k, &quality);
@@ -341,7 +354,6 @@ impl Chain {
                         output: Output::Quality(quality),
                     });
                 });
-            path.detect(samples, signal.lead_off);
             meter.push(k, samples, signal.lead_off);
             path.trace(samples, signal.lead_off, |first, samples| {
                 meter.push_window(k, first, samples);
@@ -624,6 +636,23 @@ fn preferences(layout: &Layout) -> (Vec<usize>, Vec<usize>) {
     (ecg, pulse)
 }
 
+/// The quality of a second of a PPG whose pulses cannot be told is no better than they are clear.
+fn cleared(mut quality: Quality, clarity: &mut VecDeque<(u64, f32)>, base: SampleRate) -> Quality {
+    let second = second_of(quality.start.0, base);
+    while let Some((judged, score)) = clarity.pop_front_if(|(judged, _)| *judged <= second) {
+        let ppg = matches!(quality.signal, SignalKind::Ppg(_));
+        if ppg && judged == second && quality.usable() && score < Quality::USABLE {
+            quality.reason = if quality.score >= SENSOR_WORKS {
+                QualityReason::Unclear
+            } else {
+                QualityReason::Noisy
+            };
+            quality.score = score;
+        }
+    }
+    quality
+}
+
 impl Path {
     fn start(&mut self, base: SampleRate, start: SampleIndex) {
         let own = base.convert(start, self.rate);
@@ -632,6 +661,7 @@ impl Path {
             Detector::Pulse(pulse) => pulse.reset(own),
         }
         self.quality.reset(own);
+        self.clarity.clear();
         self.resampler.reset(own);
         self.baseline.reset(self.resampler.next_index());
         self.ready.clear();
@@ -644,7 +674,10 @@ impl Path {
             Detector::Qrs(qrs) => qrs.candidates(samples, off, |candidate, _| {
                 self.candidates.push_back(candidate);
             }),
-            Detector::Pulse(pulse) => pulse.push(samples, off, &mut self.found),
+            Detector::Pulse(pulse) => pulse.push(samples, off, |said| match said {
+                Said::Pulse(pulse) => self.found.push_back(pulse),
+                Said::Clarity(second, clarity) => self.clarity.push_back((second, clarity)),
+            }),
         }
     }
 
@@ -680,6 +713,7 @@ impl Path {
     fn heap_bytes(&self) -> usize {
         (self.resampled.capacity() + self.ready.capacity()) * size_of::<f32>()
             + self.found.capacity() * size_of::<Pulse>()
+            + self.clarity.capacity() * size_of::<(u64, f32)>()
             + self.candidates.capacity() * size_of::<Candidate>()
     }
 }

@@ -1,216 +1,247 @@
-//! Pulse onsets of a PPG.
+//! Pulses of a PPG or an arterial pressure, and how far they can be relied on.
 //!
-//! Upstrokes are found by the slope sum function: the rises of the low-passed signal, added up over
-//! 0.17 s. A crest of it is a pulse if it reaches a part of what the last seconds hold; its
-//! onset is the foot of that upstroke. Causal, chunk invariant; **each onset comes at most
-//! [`LAG_SECONDS`] late** and depends on the last [`MEMORY_SECONDS`] only. The unit of the signal
-//! does not matter; blood volume must point upwards.
+//! ```text
+//! samples > low-pass, 50 Hz (grid.rs) > upstrokes and their measures (crests.rs) > forest > Pulse
+//!                                                     +--> each second (clarity.rs) > forest > clarity
+//! ```
 //!
-//! Reference: Zong et al., Computers in Cardiology 30, 2003, doi:10.1109/CIC.2003.1291140.
+//! Every upstroke that is steeper than all within 0.1 s is a candidate. What tells a pulse from a dicrotic wave or a
+//! movement is how it compares with the upstrokes of the last 6 s and with the wave around it: a forest of small trees,
+//! fitted by `dsp/training/pulse.py` to PPG and pressure beside ECG. The onset is where the steepest tangent meets the level of the
+//! foot. Causal, chunk invariant; **each pulse comes at most [`LAG_SECONDS`] after its onset** and depends on the last
+//! [`MEMORY_SECONDS`] only. The unit of the signal does not matter; blood volume must point upwards.
+//!
+//! References: Zong et al., Computers in Cardiology 30, 2003, doi:10.1109/CIC.2003.1291140 (upstrokes); Charlton et al.,
+//! Physiological Measurement 43, 2022, doi:10.1088/1361-6579/ac826d (detectors compared); Elgendi, Bioengineering 3, 2016,
+//! doi:10.3390/bioengineering3040021 (indices of quality).
 
-use std::collections::VecDeque;
+mod clarity;
+mod crests;
+mod grid;
+
+use std::sync::{Arc, LazyLock};
 
 use ecg::{Pulse, SampleIndex, SampleRate};
 
 use crate::Error;
-use crate::crest::{Crest, Crests};
-use crate::filter::Cascade;
+use crate::forest::{Forest, Reader};
+use crate::quality::{boundary, second_of};
+use grid::{AHEAD, Grid, HZ};
 
-/// Every onset before `input - LAG_SECONDS` has been reported. It also bounds what is reported: an
+pub use clarity::N_CLARITY;
+pub use crests::N_MEASURES;
+use crests::{LOOK_SECONDS, RISE_SECONDS, SPAN_SECONDS, Upstroke, Wave};
+
+/// Every pulse whose onset is before `input - LAG_SECONDS` has been reported. It also bounds what is reported: an
 /// onset is never earlier than this before the sample that settles it.
 pub const LAG_SECONDS: f64 = 0.49;
 
-/// Onsets depend on no sample older than this.
-pub const MEMORY_SECONDS: f64 = LEARN_SECONDS + 3.0;
+/// Pulses depend on no sample older than this.
+pub const MEMORY_SECONDS: f64 = 2.0 * SPAN_SECONDS + 3.0;
 
-const LEARN_SECONDS: f64 = 6.0;
-const LOWPASS_HZ: f64 = 8.0;
-const RISE_SECONDS: f64 = 0.17;
-/// An upstroke's crest is the highest this far around.
-const REACH_SECONDS: f64 = 0.16;
-/// The foot is looked for this far before the crest.
-const FOOT_SECONDS: f64 = 0.27;
-/// The part of a usual crest that a pulse reaches.
-const PART: f32 = 0.4;
-/// Crests remembered at most.
-const MAX_CRESTS: usize = 32;
+const MAGIC: &[u8] = b"EPU1";
 
-/// Finds the pulses of one PPG.
+static SHIPPED: LazyLock<Arc<Model>> = LazyLock::new(|| {
+    let bytes = include_bytes!("pulse/weights.bin");
+    Arc::new(Model::new(bytes).expect("a test reads the very same bytes"))
+});
+
+/// Tells pulses from other upstrokes, and clear seconds from others.
+///
+/// In a file: `EPU1`, numbers of measures of an upstroke and of a second (u16 each), the two forests as in `forest.rs`.
+#[derive(Debug)]
+pub struct Model {
+    pulses: Forest,
+    clarity: Forest,
+}
+
+impl Model {
+    /// The one that ships.
+    pub fn shipped() -> Arc<Self> {
+        Arc::clone(&SHIPPED)
+    }
+
+    /// One that has learned nothing: for training, which needs measures before there are weights for them.
+    pub fn silent() -> Self {
+        Self {
+            pulses: Forest::default(),
+            clarity: Forest::default(),
+        }
+    }
+
+    /// A model from the bytes of its file.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for anything else.
+    pub fn new(bytes: &[u8]) -> Result<Self, Error> {
+        Self::parse(bytes).ok_or(Error::Weights)
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes.strip_prefix(MAGIC)?);
+        let sizes = [reader.u16()?, reader.u16()?].map(usize::from);
+        if sizes != [N_MEASURES, N_CLARITY] {
+            return None;
+        }
+        let model = Self {
+            pulses: reader.forest(N_MEASURES)?,
+            clarity: reader.forest(N_CLARITY)?,
+        };
+        reader.0.is_empty().then_some(model)
+    }
+}
+
+/// What a detector says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Said {
+    /// An upstroke that is a pulse, at the signal's own rate.
+    Pulse(Pulse),
+    /// How likely the pulses of a second, by number, are what they are taken for, 0 to 1; as soon as the second is over.
+    Clarity(u64, f32),
+}
+
+/// What a detector rests on, for training.
+#[derive(Debug, Clone, Copy)]
+pub enum Measured {
+    /// An upstroke: the second of the record at which it is steepest, what its forest says of it, and its measures.
+    Upstroke(f64, f32, [f32; N_MEASURES]),
+    /// A second, by number.
+    Second(u64, [f32; N_CLARITY]),
+}
+
+/// Finds the pulses of one signal.
 #[derive(Debug)]
 pub struct PulseDetector {
-    rate: f64,
-    lowpass: Cascade,
-    offset: Option<f64>,
-    /// Group delay of the low-pass in samples.
-    delay: u64,
-    crests: Crests,
-    /// The last low-passed values, at `index % len`; NaN where the sensor was off.
-    ring: Vec<f32>,
-    n_rise: u64,
+    model: Arc<Model>,
+    rate: SampleRate,
+    grid: Grid,
+    wave: Wave,
     next: u64,
-    /// The crests of the last seconds.
-    known: VecDeque<Crest>,
+    /// The second that is running, and the index after its last sample.
+    second: u64,
+    second_end: u64,
     last: Option<u64>,
 }
 
 impl PulseDetector {
-    /// A detector for a PPG at `rate`.
+    /// A detector for a signal at `rate`.
     ///
     /// # Errors
-    /// None for rates of 25 Hz or more; those of [`Cascade::lowpass`] otherwise.
+    /// None for rates of 25 Hz or more; those of [`Cascade::lowpass`](crate::filter::Cascade::lowpass) otherwise.
     pub fn new(rate: SampleRate) -> Result<Self, Error> {
-        let hz = rate.hz();
-        let count = |seconds: f64| usize::try_from(rate.count(seconds).0).unwrap_or(1).max(1);
-        let lowpass = Cascade::lowpass(2, LOWPASS_HZ, hz)?;
-        let kept = count(FOOT_SECONDS + REACH_SECONDS) + 4;
-        Ok(Self {
-            rate: hz,
-            delay: rate.count(lowpass.group_delay(2.0, hz)).0,
-            lowpass,
-            offset: None,
-            crests: Crests::new(count(REACH_SECONDS), 1),
-            ring: vec![f32::NAN; kept.next_power_of_two()],
-            n_rise: count(RISE_SECONDS) as u64,
+        Self::with_model(rate, Model::shipped())
+    }
+
+    /// A detector with another model than the one that ships.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_model(rate: SampleRate, model: Arc<Model>) -> Result<Self, Error> {
+        let mut detector = Self {
+            model,
+            rate,
+            grid: Grid::new(rate)?,
+            wave: Wave::new(),
             next: 0,
-            known: VecDeque::with_capacity(MAX_CRESTS + 1),
+            second: 0,
+            second_end: 0,
             last: None,
-        })
+        };
+        detector.reset(SampleIndex(0));
+        Ok(detector)
     }
 
     /// Begins a new segment at `start`, an index at this signal's rate.
     pub fn reset(&mut self, start: SampleIndex) {
-        self.lowpass.reset();
-        self.offset = None;
-        self.crests.reset();
-        self.ring.fill(f32::NAN);
+        self.grid.reset(start);
+        self.wave.reset(self.grid.k);
         self.next = start.0;
-        self.known.clear();
+        self.second = second_of(start.0, self.rate);
+        self.second_end = boundary(self.second + 1, self.rate);
         self.last = None;
     }
 
-    fn slot(&self, at: u64) -> usize {
-        usize::try_from(at & (self.ring.len() as u64 - 1)).unwrap_or(0)
+    /// Takes samples in and hands on what they settle, pulses in their order. With `off` the sensor is off and the samples mean
+    /// nothing.
+    pub fn push(&mut self, samples: &[f32], off: bool, said: impl FnMut(Said)) {
+        self.push_measured(samples, off, said, |_| {});
     }
 
-    /// Takes samples in and appends the pulses that they settle to `pulses`. With `off` the
-    /// sensor is off and the samples mean nothing.
-    pub fn push(&mut self, samples: &[f32], off: bool, pulses: &mut VecDeque<Pulse>) {
+    /// The same, and what it rests on.
+    pub fn push_measured(
+        &mut self,
+        samples: &[f32],
+        off: bool,
+        mut said: impl FnMut(Said),
+        mut measured: impl FnMut(Measured),
+    ) {
         for sample in samples {
-            let at = self.next;
-            self.next += 1;
-            let slot = self.slot(at);
-            if off || !sample.is_finite() {
-                self.offset = None;
-                self.ring[slot] = f32::NAN;
-            } else {
-                let value = f64::from(*sample);
-                if self.offset.is_none() {
-                    self.lowpass.reset();
+            let sample = (!off && sample.is_finite()).then(|| f64::from(*sample));
+            let (wave, model) = (&mut self.wave, &self.model);
+            let (delay, rate) = (self.grid.delay, self.rate.hz());
+            let last = &mut self.last;
+            self.grid.push(sample, |_, height| {
+                if let Some((mut upstroke, measures)) = wave.push(height) {
+                    upstroke.opinion = model.pulses.sum(&measures);
+                    let at = upstroke.at as f64 / HZ - delay;
+                    measured(Measured::Upstroke(at, upstroke.opinion, measures));
+                    if upstroke.opinion > 0.0 {
+                        let pulse = pulse_of(&upstroke, wave.height(upstroke.at), delay, rate);
+                        if last.is_none_or(|last| pulse.onset.0 > last) {
+                            *last = Some(pulse.onset.0);
+                            said(Said::Pulse(pulse));
+                        }
+                    }
+                    wave.upstrokes.push_back(upstroke);
                 }
-                let offset = *self.offset.get_or_insert(value);
-                #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
-                let value = self.lowpass.push(value - offset) as f32;
-                self.ring[slot] = value;
-            }
-            let rise = self.rise(at);
-            let mut crest = None;
-            self.crests.push(at, &[rise], |found| crest = Some(found));
-            if let Some(crest) = crest {
-                self.decide(crest, pulses);
-            }
-        }
-    }
-
-    /// The rises over the last [`RISE_SECONDS`], added up.
-    fn rise(&self, at: u64) -> f32 {
-        let mut sum = 0.0;
-        let mut later = self.ring[self.slot(at)];
-        for back in 1..=self.n_rise.min(at) {
-            let earlier = self.ring[self.slot(at - back)];
-            // A comparison with NaN is false: nothing rises out of nowhere.
-            if later > earlier {
-                sum += later - earlier;
-            }
-            later = earlier;
-        }
-        sum
-    }
-
-    fn decide(&mut self, crest: Crest, pulses: &mut VecDeque<Pulse>) {
-        let learn = LEARN_SECONDS * self.rate;
-        while self
-            .known
-            .front()
-            .is_some_and(|old| (crest.at - old.at) as f64 > learn || self.known.len() >= MAX_CRESTS)
-        {
-            self.known.pop_front();
-        }
-        self.known.push_back(crest);
-        let mut heights = [0f32; MAX_CRESTS];
-        let n = self.known.len();
-        for (height, known) in heights.iter_mut().zip(&self.known) {
-            *height = known.height;
-        }
-        let heights = &mut heights[..n];
-        heights.sort_unstable_by(f32::total_cmp);
-        // Every pulse has one high crest and at most one low one, its dicrotic wave.
-        if crest.height < PART * heights[(n - 1) * 2 / 3] {
-            return;
-        }
-        let Some(foot) = self.foot(crest.at) else {
-            return;
-        };
-        if self.last.is_none_or(|last| foot > last) {
-            self.last = Some(foot);
-            pulses.extend(self.measure(foot));
-        }
-    }
-
-    /// The pulse with this foot, an index of the low-passed signal; `None` where nothing rises from it.
-    fn measure(&self, foot: u64) -> Option<Pulse> {
-        let height = |at: u64| self.ring[self.slot(at)];
-        let level = height(foot);
-        let mut peak = (level, foot);
-        for at in foot + 1..self.next {
-            let value = height(at);
-            // A comparison with NaN is false.
-            if value > peak.0 {
-                peak = (value, at);
+            });
+            self.next += 1;
+            if self.next == self.second_end {
+                let measures = clarity::measures(&self.wave, self.wave.end());
+                let odds = self.model.clarity.sum(&measures);
+                measured(Measured::Second(self.second, measures));
+                said(Said::Clarity(self.second, 1.0 / (1.0 + (-odds).exp())));
+                self.second += 1;
+                self.second_end = boundary(self.second + 1, self.rate);
             }
         }
-        let amplitude = peak.0 - level;
-        #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
-        let offset = self.offset.unwrap_or_default() as f32;
-        (amplitude > 0.0).then(|| Pulse {
-            onset: SampleIndex(foot.saturating_sub(self.delay)),
-            peak: SampleIndex(peak.1.saturating_sub(self.delay)),
-            level: level + offset,
-            amplitude,
-        })
-    }
-
-    /// The lowest point before the crest, the latest of equals; `None` where the sensor was off.
-    fn foot(&self, crest: u64) -> Option<u64> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a small positive number"
-        )]
-        let reach = (FOOT_SECONDS * self.rate) as u64;
-        let mut lowest: Option<(f32, u64)> = None;
-        for at in crest.saturating_sub(reach)..=crest {
-            let value = self.ring[self.slot(at)];
-            if !value.is_nan() && lowest.is_none_or(|(least, _)| value <= least) {
-                lowest = Some((value, at));
-            }
-        }
-        lowest.map(|(_, at)| at)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.lowpass.heap_bytes()
-            + self.crests.heap_bytes()
-            + size_of_val(&*self.ring)
-            + self.known.capacity() * size_of::<Crest>()
+        self.grid.heap_bytes() + self.wave.heap_bytes()
+    }
+}
+
+/// The pulse of an upstroke whose steepest point is at `height`, at `rate`; the wave is `delay` seconds late.
+fn pulse_of(upstroke: &Upstroke, height: f32, delay: f64, rate: f64) -> Pulse {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positions are far below the limit, and under zero is zero"
+    )]
+    let native = |k: f64| SampleIndex(((k / HZ - delay) * rate).round() as u64);
+    Pulse {
+        onset: native(upstroke.onset(height)),
+        peak: native(upstroke.peak.0 as f64),
+        level: upstroke.foot.1,
+        amplitude: upstroke.rise(),
+    }
+}
+
+const _: () = {
+    // The filter's delay is under 40 ms; the slowest sensors have 25 samples a second.
+    let lag = LOOK_SECONDS + RISE_SECONDS + 2.0 / HZ + 0.04 + (AHEAD as f64) / 25.0;
+    assert!(lag <= LAG_SECONDS);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_weights_that_ship_are_read() {
+        assert!(Model::new(include_bytes!("pulse/weights.bin")).is_ok());
+        assert!(Model::new(&include_bytes!("pulse/weights.bin")[..99]).is_err());
+        assert!(Model::new(b"EPU1").is_err());
     }
 }

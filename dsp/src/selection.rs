@@ -35,7 +35,7 @@ impl Verdicts {
         let badness = match quality.reason {
             QualityReason::LeadOff => 100,
             _ if quality.usable() => 0,
-            QualityReason::Noisy => 9,
+            QualityReason::Noisy | QualityReason::Unclear => 9,
             QualityReason::Good | QualityReason::Flat | QualityReason::Saturated => 10,
         };
         self.list.push_back((second, badness));
@@ -56,6 +56,12 @@ impl Verdicts {
         // One bad second of three is forgiven.
         let sum = if sum <= 10 { 0 } else { sum };
         (if off { 100 + sum } else { sum }, off)
+    }
+
+    /// Whether the second before `second` was judged not to be usable.
+    fn was_bad(&self, second: u64) -> bool {
+        let last = self.list.iter().find(|(judged, _)| judged + 1 == second);
+        last.is_some_and(|(_, badness)| *badness > 0)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -91,7 +97,7 @@ pub(crate) struct Selection {
 pub(crate) enum Taken<T> {
     /// A beat or a pulse.
     Found(T),
-    /// From here on nothing can be seen for a while.
+    /// What was seen just before is not to be relied on: no interval reaches back over it.
     Blind,
 }
 
@@ -134,16 +140,18 @@ impl Selection {
         }
     }
 
-    /// The choice for `second`, and whether its electrode was off just before.
+    /// The choice for `second`, and whether it could not be used just before.
     fn choose(&mut self, second: u64) -> (usize, bool) {
-        let mut best = (0, u32::MAX, false);
+        let mut best = (0, u32::MAX);
         for (k, choice) in self.choices.iter_mut().enumerate() {
-            let (badness, off) = choice.verdicts.badness(second);
+            let (badness, _) = choice.verdicts.badness(second);
             if badness < best.1 {
-                best = (k, badness, off);
+                best = (k, badness);
             }
         }
-        (best.0, best.2)
+        let chosen = self.choices.get(best.0);
+        let bad = chosen.is_some_and(|choice| choice.verdicts.was_bad(second));
+        (best.0, bad)
     }
 
     /// Takes everything before `until`. All detectors have said everything before it, and every
@@ -153,9 +161,9 @@ impl Selection {
             let second = second_of(self.taken, self.base);
             if self.second != Some(second) {
                 self.second = Some(second);
-                let (current, off) = self.choose(second);
+                let (current, bad) = self.choose(second);
                 self.current = current;
-                if off {
+                if bad {
                     taken(Taken::Blind);
                 }
             }

@@ -125,16 +125,19 @@ pub enum QualityReason {
     Saturated,
     /// Noise or motion outweigh the signal.
     Noisy,
+    /// The sensor works, but its pulses cannot be told from what else moves: motion, or a heart that moves little blood.
+    Unclear,
 }
 
 impl QualityReason {
     /// Every reason.
-    pub const ALL: [QualityReason; 5] = [
+    pub const ALL: [QualityReason; 6] = [
         Self::Good,
         Self::LeadOff,
         Self::Flat,
         Self::Saturated,
         Self::Noisy,
+        Self::Unclear,
     ];
 
     /// The word for it in rows, labels and JSON.
@@ -145,6 +148,7 @@ impl QualityReason {
             QualityReason::Flat => "flat",
             QualityReason::Saturated => "saturated",
             QualityReason::Noisy => "noisy",
+            QualityReason::Unclear => "unclear",
         }
     }
 }

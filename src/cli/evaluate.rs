@@ -90,8 +90,11 @@ pub(super) fn alarms(args: &AlarmsArgs) -> Result<(), Failure> {
 /// Scores pulses on every record of a folder.
 pub(super) fn pulse(args: &PulseArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
-    let report =
-        pulses::run(&args.dir, &config.dsp, args.lists).map_err(color_eyre::Report::from)?;
+    let options = pulses::Options {
+        weights: args.weights.clone(),
+        lists: args.lists,
+    };
+    let report = pulses::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()))
 }
 

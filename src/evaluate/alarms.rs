@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use super::ec57::percent;
 use super::report::Excluded;
 use super::ventricular::{Options, models, parse_alarms};
-use super::{name_of, playable, score_all};
+use super::{name_of, playable, player, score_all};
 use crate::monitor::{Effects, Monitor};
-use crate::record::{self, Player, Record};
+use crate::record;
 use crate::wearable::Played;
 
 /// An alarm must be active in these seconds at the end of its record.
@@ -167,9 +167,8 @@ fn play(
     without: &[SignalKind],
 ) -> Result<(Option<String>, Option<String>), String> {
     let text = |error: &dyn fmt::Display| error.to_string();
-    let record = Record::open(path).map_err(|error| text(&error))?;
-    let names = playable(&record, |kind| !without.contains(&kind));
-    let player = Player::new(record, &names).map_err(|error| text(&error))?;
+    let names = playable(path, |kind| !without.contains(&kind))?;
+    let player = player(path, &names)?;
     let layout = player.layout().clone();
     let rate = layout.base_rate();
     let id = RecordId {

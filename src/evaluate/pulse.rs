@@ -2,7 +2,8 @@
 //! service.
 //!
 //! **The reference** is the beats that the chain finds in the ECG, in the seconds in which an ECG lead scores
-//! [`ECG_SCORE`] or more and so do the seconds before and after. Blood takes its time: beats are shifted by the record's median
+//! [`ECG_SCORE`] or more, as in the seconds before and after, and in which two leads, where there are two, find the very same beats by
+//! themselves for [`CONFIRMED_SECONDS`] before and after (Behar et al., IEEE Transactions on Biomedical Engineering 60, 2013). Blood takes its time: beats are shifted by the record's median
 //! time from a beat to its pulse. A pulse is right if its onset is within [`TOLERANCE_SECONDS`] of a beat that is not another
 //! pulse's, as in Charlton et al., Physiological Measurement 43, 2022, doi:10.1088/1361-6579/ac826d.
 //!
@@ -10,19 +11,23 @@
 //! missed; nobody can tell it from one that was overlooked.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use dsp::{Chain, Output};
+use dsp::pulse::Model;
+use dsp::{Chain, Models, Output};
 use ecg::{SampleIndex, SampleRate, SignalKind};
 use serde_json::{Value, json};
 
 use super::ec57::{Counts, percent};
 use super::report::Excluded;
-use super::{play, playable, score_all};
-use crate::record::{self, Player, Record};
+use super::{name_of, play, playable, player, score_all};
+use crate::record::{self, Player};
 
 /// What an ECG lead scores in a second whose beats are the reference.
 pub const ECG_SCORE: f32 = 0.8;
+/// How long before and after the middle of a second leads must agree.
+pub const CONFIRMED_SECONDS: f64 = 3.0;
 /// How far an onset may be from where it is due.
 pub const TOLERANCE_SECONDS: f64 = 0.15;
 /// Rates are compared over so many seconds.
@@ -31,6 +36,15 @@ pub const RATE_SECONDS: u64 = 10;
 const LEAST_BEATS: usize = 20;
 /// Where the pulse of a beat is looked for: seconds after it.
 const TRANSIT_SECONDS: (f64, f64) = (-0.2, 1.0);
+
+/// What is scored how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Weights in place of those that ship: a file, or a folder with `RECORD.bin` for each record.
+    pub weights: Option<PathBuf>,
+    /// Put what was compared into the report.
+    pub lists: bool,
+}
 
 /// How one record came out.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,13 +93,13 @@ pub struct Report {
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub fn run(dir: &Path, config: &dsp::Config, lists: bool) -> Result<Report, record::Error> {
+pub fn run(dir: &Path, config: &dsp::Config, options: &Options) -> Result<Report, record::Error> {
     let records = record::records_in(dir)?;
     let mut report = Report {
-        lists,
+        lists: options.lists,
         ..Report::default()
     };
-    for (record, score) in score_all(&records, |path| score(path, config)) {
+    for (record, score) in score_all(&records, |path| score(path, config, options)) {
         match score {
             Ok(score) => report.per_record.push((record, score)),
             Err(reason) => report.excluded.push(Excluded { record, reason }),
@@ -99,33 +113,52 @@ pub fn run(dir: &Path, config: &dsp::Config, lists: bool) -> Result<Report, reco
 struct Heard {
     beats: Vec<f64>,
     onsets: Vec<f64>,
-    /// By second: the score of the best ECG lead.
-    ecg: Vec<f32>,
+    /// By second: whether an ECG lead is good, and others confirm its beats.
+    good: Vec<bool>,
     /// By second: whether a PPG is usable.
     usable: Vec<bool>,
 }
 
-fn score(path: &Path, config: &dsp::Config) -> Result<Score, String> {
-    let record = Record::open(path).map_err(|error| error.to_string())?;
+fn score(path: &Path, config: &dsp::Config, options: &Options) -> Result<Score, String> {
+    let mut models = Models::default();
+    if let Some(weights) = &options.weights {
+        let file = if weights.is_dir() {
+            weights.join(format!("{}.bin", name_of(path)))
+        } else {
+            weights.clone()
+        };
+        let failed = |error: &dyn fmt::Display| format!("{}: {error}", file.display());
+        let bytes = std::fs::read(&file).map_err(|error| failed(&error))?;
+        models.pulse = Arc::new(Model::new(&bytes).map_err(|error| failed(&error))?);
+    }
     // The arterial pressure would be listened to in place of the PPG.
-    let ppg = playable(&record, |kind| matches!(kind, SignalKind::Ppg(_)));
-    let ecg = playable(&record, |kind| kind.lead().is_some());
+    let ppg = playable(path, |kind| matches!(kind, SignalKind::Ppg(_)))?;
+    let ecg = playable(path, |kind| kind.lead().is_some())?;
     if ppg.is_empty() {
         return Err("no PPG".into());
     }
     if ecg.is_empty() {
         return Err("no ECG".into());
     }
-    let names = [ecg, ppg].concat();
-    let player = Player::new(record, &names).map_err(|error| error.to_string())?;
-    Heard::of(player, config)?.score()
+    let play = |names: &[String]| Heard::of(player(path, names)?, config, &models);
+    let mut heard = play(&[&ecg[..], &ppg].concat())?;
+    // What a lead says by itself is what another can confirm.
+    let alone: Vec<Vec<f64>> = match ecg.len() {
+        1 => Vec::new(),
+        _ => (ecg.iter())
+            .map(|lead| play(std::slice::from_ref(lead)).map(|heard| heard.beats))
+            .collect::<Result<_, _>>()?,
+    };
+    heard.confirm(&alone);
+    heard.score()
 }
 
 impl Heard {
-    fn of(player: Player, config: &dsp::Config) -> Result<Self, String> {
+    fn of(player: Player, config: &dsp::Config, models: &Models) -> Result<Self, String> {
         let layout = player.layout().clone();
         let rate = layout.base_rate();
-        let mut chain = Chain::new(&layout, config).map_err(|error| error.to_string())?;
+        let chain = Chain::with_models(&layout, config, models);
+        let mut chain = chain.map_err(|error| error.to_string())?;
         let mut heard = Self::default();
         play(
             player,
@@ -145,8 +178,8 @@ impl Heard {
                 let second = second_of(seconds(quality.start));
                 match quality.signal {
                     SignalKind::Ecg(_) => {
-                        let best = at(&mut self.ecg, second);
-                        *best = best.max(if quality.usable() { quality.score } else { 0.0 });
+                        *at(&mut self.good, second) |=
+                            quality.usable() && quality.score >= ECG_SCORE;
                     }
                     SignalKind::Ppg(_) => *at(&mut self.usable, second) |= quality.usable(),
                     SignalKind::Abp => {}
@@ -156,13 +189,38 @@ impl Heard {
         }
     }
 
+    /// Leaves of the good seconds those around which two leads found the very same beats by themselves.
+    fn confirm(&mut self, alone: &[Vec<f64>]) {
+        if alone.is_empty() {
+            return;
+        }
+        let within = |times: &[f64], from: f64, to: f64| {
+            let start = times.partition_point(|t| *t < from);
+            times[start..times.partition_point(|t| *t < to)].to_vec()
+        };
+        for (second, good) in self.good.iter_mut().enumerate() {
+            let middle = second as f64 + 0.5;
+            let (from, to) = (middle - CONFIRMED_SECONDS, middle + CONFIRMED_SECONDS);
+            let own = within(&self.beats, from, to);
+            let agrees = |lead: &&Vec<f64>| {
+                // A beat at the edge of one list may be beyond that of the other.
+                let wide = within(lead, from - TOLERANCE_SECONDS, to + TOLERANCE_SECONDS);
+                let near = |beats: &[f64], t: f64| {
+                    beats
+                        .iter()
+                        .any(|beat| (beat - t).abs() <= TOLERANCE_SECONDS)
+                };
+                let inner = |t: &&f64| (from..to).contains(*t);
+                own.iter().all(|t| near(&wide, *t))
+                    && wide.iter().filter(inner).all(|t| near(&self.beats, *t))
+            };
+            *good &= alone.iter().filter(agrees).count() >= 2;
+        }
+    }
+
     /// Whether beats of a second are the reference.
     fn is_good(&self, second: usize) -> bool {
-        let good = |second: usize| {
-            self.ecg
-                .get(second)
-                .is_some_and(|score| *score >= ECG_SCORE)
-        };
+        let good = |second: usize| self.good.get(second) == Some(&true);
         second > 0 && (second - 1..=second + 1).all(good)
     }
 
@@ -185,7 +243,7 @@ impl Heard {
         // Where a pulse is due, the ECG is good if it was when the blood set out.
         let in_good = |t: f64| good(t - transit);
         let in_gate = |t: f64| in_good(t) && self.is_usable(second_of(t));
-        let n = self.ecg.len();
+        let n = self.good.len();
         let seconds = (0..n).filter(|second| self.is_good(*second));
         Ok(Score {
             transit_seconds: transit,
@@ -449,7 +507,7 @@ mod tests {
         Heard {
             beats,
             onsets,
-            ecg: vec![1.0; 49],
+            good: vec![true; 49],
             usable: (0..49).map(|second| second < 40).collect(),
         }
     }
@@ -475,9 +533,20 @@ mod tests {
     }
 
     #[test]
+    fn leads_that_disagree_are_no_reference() {
+        let mut doubtful = heard(&[], &[]);
+        let (same, mut other) = (doubtful.beats.clone(), doubtful.beats.clone());
+        other.push(20.9);
+        other.sort_by(f64::total_cmp);
+        doubtful.confirm(&[same, other]);
+        let good: Vec<usize> = (0..49).filter(|second| !doubtful.good[*second]).collect();
+        assert_eq!(good, [18, 19, 20, 21, 22, 23]);
+    }
+
+    #[test]
     fn a_record_without_reference_is_left_out() {
         let mut silent = heard(&[], &[]);
-        silent.ecg.fill(0.5);
+        silent.good.fill(false);
         assert!(silent.score().unwrap_err().contains("0 beats"));
         let mut dark = heard(&[], &[]);
         dark.onsets.clear();

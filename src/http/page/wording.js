@@ -22,6 +22,7 @@ const QUALITIES = {
   flat: "flat",
   saturated: "saturated",
   noisy: "noisy",
+  unclear: "unclear pulse",
 };
 
 export const PRIORITIES = ["high", "medium", "low"];
