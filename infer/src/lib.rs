@@ -39,6 +39,7 @@ mod model;
 mod numbers;
 mod pool;
 mod prepare;
+pub mod pulse_rhythm;
 mod reader;
 mod reconstruct;
 pub mod rhythm;
@@ -52,11 +53,12 @@ pub use error::Error;
 pub use library::Library;
 pub use manifest::{
     Activation, Classification, Example, Kind, Layout, LeadSet, Manifest, Normalise, Platt,
-    Preparation, Reconstruction, RhythmForm, Target, When, WindowShape,
+    Preparation, PulseRhythmForm, Reconstruction, RhythmForm, Target, When, WindowShape,
 };
 pub use model::Runtime;
 pub use numbers::{pearson, solve};
 pub use pool::{Config as PoolConfig, Job, Outcome, Pool};
+pub use pulse_rhythm::{PulseLabel, PulseRhythmDecision, PulseRhythmModel, PulseStretch};
 pub use reader::{Reader, Reading, Task};
 pub use reconstruct::{Reconstructor, derive};
 pub use rhythm::{RhythmDecision, RhythmLabel, RhythmModel};

@@ -12,7 +12,7 @@ use ecg::{ModelRef, SampleRate};
 
 use crate::manifest::{Manifest, Reconstruction, WindowShape};
 use crate::model::{Plan, Runtime};
-use crate::{Classifier, Error, Kind, RhythmModel};
+use crate::{Classifier, Error, Kind, PulseRhythmModel, RhythmModel};
 
 /// The largest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 22;
@@ -20,7 +20,7 @@ const MAX_MANIFEST: u64 = 1 << 22;
 const MAX_ONNX: u64 = 1 << 29;
 
 /// What ships inside the binary: name of the manifest, manifest, ONNX file.
-const SHIPPED: [(&str, &str, &[u8]); 3] = [
+const SHIPPED: [(&str, &str, &[u8]); 4] = [
     (
         "superclass-12.toml",
         include_str!("../models/superclass-12.toml"),
@@ -35,6 +35,11 @@ const SHIPPED: [(&str, &str, &[u8]); 3] = [
         "rhythm-1.toml",
         include_str!("../models/rhythm-1.toml"),
         include_bytes!("../models/rhythm-1.onnx"),
+    ),
+    (
+        "ppg-rhythm-1.toml",
+        include_str!("../models/ppg-rhythm-1.toml"),
+        include_bytes!("../models/ppg-rhythm-1.onnx"),
     ),
 ];
 
@@ -54,6 +59,7 @@ pub struct Library {
     reconstructing: Vec<Model>,
     classifiers: Vec<Classifier>,
     rhythm: Option<Arc<RhythmModel>>,
+    pulse_rhythm: Option<Arc<PulseRhythmModel>>,
 }
 
 impl Library {
@@ -172,6 +178,11 @@ impl Library {
         self.rhythm.as_ref()
     }
 
+    /// The model that names the rhythms of pulse waves; the first, where there are several.
+    pub fn pulse_rhythm(&self) -> Option<&Arc<PulseRhythmModel>> {
+        self.pulse_rhythm.as_ref()
+    }
+
     pub(crate) fn reconstructing(&self) -> impl Iterator<Item = &Model> {
         self.reconstructing.iter()
     }
@@ -206,6 +217,11 @@ impl Library {
                 let plan = Plan::build(&self.runtime, &manifest, onnx)?;
                 let model = RhythmModel::new(manifest.model.clone(), form.clone(), plan);
                 self.rhythm.get_or_insert_with(|| Arc::new(model));
+            }
+            Kind::PulseRhythm(form) => {
+                let plan = Plan::build(&self.runtime, &manifest, onnx)?;
+                let model = PulseRhythmModel::new(manifest.model.clone(), form.clone(), plan);
+                self.pulse_rhythm.get_or_insert_with(|| Arc::new(model));
             }
         }
         self.manifests.push(manifest);
@@ -287,6 +303,8 @@ mod tests {
         };
         assert_eq!(names(&shipped), names(&loaded));
         assert_eq!(shipped.rhythm().unwrap().model().name, "rhythm-1");
+        let pulses = shipped.pulse_rhythm().unwrap();
+        assert_eq!(pulses.model().name, "ppg-rhythm-1");
         assert_eq!(shipped.window().unwrap().n_samples, 2560);
     }
 

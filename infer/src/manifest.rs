@@ -4,6 +4,7 @@
 //! [`Plan`](crate::model::Plan) then checks the ONNX file against it. Form: `models/*.toml`.
 
 mod classify;
+mod pulse_rhythm;
 mod reconstruct;
 mod rhythm;
 
@@ -13,6 +14,7 @@ use serde::Deserialize;
 pub use classify::{
     Activation, Classification, Example, Layout, Normalise, Platt, Preparation, Target, When,
 };
+pub use pulse_rhythm::PulseRhythmForm;
 pub use reconstruct::{LeadSet, Reconstruction};
 pub use rhythm::RhythmForm;
 
@@ -37,6 +39,8 @@ pub enum Kind {
     Classify(Classification),
     /// Names the rhythm of one lead.
     Rhythm(RhythmForm),
+    /// Names the rhythm of a pulse wave.
+    PulseRhythm(PulseRhythmForm),
 }
 
 /// The windows that a model takes.
@@ -107,6 +111,10 @@ impl Manifest {
                 let form: rhythm::Form = own.try_into().map_err(toml)?;
                 Kind::Rhythm(form.check(at)?)
             }
+            KindForm::PulseRhythm => {
+                let form: pulse_rhythm::Form = own.try_into().map_err(toml)?;
+                Kind::PulseRhythm(form.check(at)?)
+            }
         };
         Ok(Self {
             model: ModelRef {
@@ -125,7 +133,7 @@ impl Manifest {
     pub fn reconstruction(&self) -> Option<&Reconstruction> {
         match &self.kind {
             Kind::Reconstruct(reconstruction) => Some(reconstruction),
-            Kind::Classify(_) | Kind::Rhythm(_) => None,
+            Kind::Classify(_) | Kind::Rhythm(_) | Kind::PulseRhythm(_) => None,
         }
     }
 
@@ -133,7 +141,7 @@ impl Manifest {
     pub fn classification(&self) -> Option<&Classification> {
         match &self.kind {
             Kind::Classify(classification) => Some(classification),
-            Kind::Reconstruct(_) | Kind::Rhythm(_) => None,
+            Kind::Reconstruct(_) | Kind::Rhythm(_) | Kind::PulseRhythm(_) => None,
         }
     }
 }
@@ -191,6 +199,7 @@ enum KindForm {
     Reconstruct,
     Classify,
     Rhythm,
+    PulseRhythm,
 }
 
 #[derive(Deserialize)]

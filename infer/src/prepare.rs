@@ -4,8 +4,8 @@
 //! ends where the window is too short; notch; band-pass; baseline; z-score. Filters and z-scores are in f64.
 
 mod baseline;
-mod resample;
-mod zero_phase;
+pub(crate) mod resample;
+pub(crate) mod zero_phase;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 use crate::manifest::{Classification, Kind, Layout, Reconstruction};
+use crate::pulse_rhythm::{self, PulseLabel};
 use crate::rhythm::{self, RhythmLabel};
 
 /// The shapes of a model's tensors.
@@ -48,6 +49,10 @@ pub(crate) fn shapes(kind: &Kind) -> Shapes {
         Kind::Rhythm(_) => Shapes {
             input: [1, 1, rhythm::N_INPUT],
             outputs: vec![vec![1, RhythmLabel::ALL.len()]],
+        },
+        Kind::PulseRhythm(_) => Shapes {
+            input: [1, 1, pulse_rhythm::N_SAMPLES],
+            outputs: vec![vec![1, PulseLabel::ALL.len() + 1]],
         },
     }
 }

@@ -19,7 +19,7 @@ const BETA: f64 = 9.0;
 
 /// A change of rate for windows of one length.
 #[derive(Debug, Clone)]
-pub(super) struct Resampler {
+pub(crate) struct Resampler {
     /// Input periods per output period, as a fraction in lowest terms.
     step: (usize, usize),
     n_in: usize,
@@ -32,7 +32,7 @@ pub(super) struct Resampler {
 
 impl Resampler {
     /// A change from one rate to another for windows of `n_in` samples.
-    pub(super) fn design(from: SampleRate, to: SampleRate, n_in: usize) -> Self {
+    pub(crate) fn design(from: SampleRate, to: SampleRate, n_in: usize) -> Self {
         let (from, to) = (microhertz(from), microhertz(to));
         let divisor = gcd(from, to);
         let step = (from / divisor, to / divisor);
@@ -67,7 +67,7 @@ impl Resampler {
     }
 
     /// How many samples come out.
-    pub(super) fn n_out(&self) -> usize {
+    pub(crate) fn n_out(&self) -> usize {
         self.n_out
     }
 
@@ -75,7 +75,7 @@ impl Resampler {
     ///
     /// # Panics
     /// If the window has another length than it was designed for.
-    pub(super) fn run(&self, from: &[f32], held: &mut Vec<f32>, to: &mut Vec<f64>) {
+    pub(crate) fn run(&self, from: &[f32], held: &mut Vec<f32>, to: &mut Vec<f64>) {
         assert_eq!(from.len(), self.n_in, "designed for another length");
         let (Some(first), Some(last)) = (from.first(), from.last()) else {
             return;

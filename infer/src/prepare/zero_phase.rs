@@ -13,7 +13,7 @@ const NOTCH_Q: f64 = 30.0;
 
 /// Second-order sections in a row, twice.
 #[derive(Debug, Clone)]
-pub(super) struct ZeroPhase {
+pub(crate) struct ZeroPhase {
     sections: Vec<Section>,
     /// By how many samples each end is extended.
     pad: usize,
@@ -28,7 +28,7 @@ struct Section {
 
 impl ZeroPhase {
     /// A notch of Q 30 at `hz`, which is above 0 and below half of the rate: SciPy's `iirnotch`.
-    pub(super) fn notch(hz: f64, rate: SampleRate) -> Self {
+    pub(crate) fn notch(hz: f64, rate: SampleRate) -> Self {
         let omega = 2.0 * PI * hz / rate.hz();
         let gain = 1.0 / (1.0 + (omega / NOTCH_Q / 2.0).tan());
         let middle = -2.0 * gain * omega.cos();
@@ -41,7 +41,7 @@ impl ZeroPhase {
 
     /// A Butterworth band-pass of order 4 at each side: SciPy's `butter(4, band, "bandpass")`. The frequencies are in
     /// rising order, above 0 and below half of the rate.
-    pub(super) fn band([low, high]: [f64; 2], rate: SampleRate) -> Self {
+    pub(crate) fn band([low, high]: [f64; 2], rate: SampleRate) -> Self {
         // By the bilinear transform s = 2 (z - 1) / (z + 1).
         let warp = |hz: f64| 2.0 * (PI * hz / rate.hz()).tan();
         let (low, high) = (warp(low), warp(high));
@@ -72,7 +72,7 @@ impl ZeroPhase {
     }
 
     /// Filters a signal in place; `extended` is room to work in.
-    pub(super) fn run(&self, signal: &mut [f64], extended: &mut Vec<f64>) {
+    pub(crate) fn run(&self, signal: &mut [f64], extended: &mut Vec<f64>) {
         let (Some(&first), Some(&last)) = (signal.first(), signal.last()) else {
             return;
         };

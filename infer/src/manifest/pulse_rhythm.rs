@@ -1,0 +1,112 @@
+//! What a manifest says of a model that names the rhythm of a pulse wave.
+
+use serde::Deserialize;
+
+use super::At;
+use crate::Error;
+use crate::pulse_rhythm::{BAND_HZ, CLIP, N_SAMPLES, PulseLabel, RATE_HZ};
+
+/// The only layout there is.
+const LAYOUT: &str = "[1, 1, sample]";
+
+/// A model that names the rhythm of a pulse wave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PulseRhythmForm {
+    /// Logits of labels are divided by this.
+    pub temperature: f32,
+    /// Then this is added to that of each label, in the order of [`PulseLabel::ALL`].
+    pub bias: [f32; 6],
+    /// A wave tells nothing that is usable with less than this probability.
+    pub usable: f32,
+    /// Atrial fibrillation begins at or above this calibrated probability.
+    pub enter: f32,
+    /// It ends below this one.
+    pub leave: f32,
+}
+
+impl Form {
+    /// Checks what the manifest says.
+    pub(super) fn check(self, at: At<'_>) -> Result<PulseRhythmForm, Error> {
+        let (input, output) = (self.input, self.output);
+        if input.layout != LAYOUT {
+            return Err(at.refuse("input.layout", LAYOUT, input.layout));
+        }
+        if input.rate_hz != RATE_HZ {
+            let found = input.rate_hz.to_string();
+            return Err(at.refuse("input.rate_hz", &RATE_HZ.to_string(), found));
+        }
+        if input.n_samples != N_SAMPLES {
+            let found = input.n_samples.to_string();
+            return Err(at.refuse("input.n_samples", &N_SAMPLES.to_string(), found));
+        }
+        if input.band_hz != BAND_HZ {
+            let found = format!("{:?}", input.band_hz);
+            return Err(at.refuse("input.band_hz", &format!("{BAND_HZ:?}"), found));
+        }
+        if input.clip != CLIP {
+            let found = input.clip.to_string();
+            return Err(at.refuse("input.clip", &CLIP.to_string(), found));
+        }
+        let labels = PulseLabel::ALL.map(PulseLabel::name);
+        if output.labels != labels {
+            let found = format!("{:?}", output.labels);
+            return Err(at.refuse("output.labels", &format!("{labels:?}"), found));
+        }
+        if !(output.temperature >= 0.01 && output.temperature <= 100.0) {
+            let found = output.temperature.to_string();
+            return Err(at.refuse("output.temperature", "0.01 to 100", found));
+        }
+        if !output.bias.iter().all(|bias| bias.abs() <= 20.0) {
+            let found = format!("{:?}", output.bias);
+            return Err(at.refuse("output.bias", "six numbers from -20 to 20", found));
+        }
+        if !(output.usable > 0.0 && output.usable < 1.0) {
+            let found = output.usable.to_string();
+            return Err(at.refuse("output.usable", "between 0 and 1", found));
+        }
+        if !(output.enter > 0.0 && output.enter < 1.0) {
+            let found = output.enter.to_string();
+            return Err(at.refuse("output.enter", "between 0 and 1", found));
+        }
+        if !(output.leave > 0.0 && output.leave <= output.enter) {
+            let found = output.leave.to_string();
+            return Err(at.refuse("output.leave", "above 0 and at most output.enter", found));
+        }
+        Ok(PulseRhythmForm {
+            temperature: output.temperature,
+            bias: output.bias,
+            usable: output.usable,
+            enter: output.enter,
+            leave: output.leave,
+        })
+    }
+}
+
+/// The part of a manifest that is of this kind.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Form {
+    input: InputForm,
+    output: OutputForm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputForm {
+    layout: String,
+    rate_hz: f64,
+    n_samples: usize,
+    band_hz: [f64; 2],
+    clip: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutputForm {
+    labels: Vec<String>,
+    temperature: f32,
+    bias: [f32; 6],
+    usable: f32,
+    enter: f32,
+    leave: f32,
+}
