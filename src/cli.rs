@@ -311,6 +311,8 @@ enum EvaluateCommand {
     Rhythm(RhythmArgs),
     /// Pulses of a PPG against the beats of the ECG beside it
     Pulse(PulseArgs),
+    /// Atrial fibrillation in segments of a pulse wave, against their labels
+    PpgRhythm(PpgRhythmArgs),
 }
 
 #[derive(Debug, Args)]
@@ -516,6 +518,23 @@ struct ClassifyArgs {
 }
 
 #[derive(Debug, Args)]
+struct PpgRhythmArgs {
+    /// An .npz file of x, [segment, sample], and y, [segment]: 0 sinus, 1 PVC, 2 PAC, 3 VT, 4 SVT, 5 AF
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The rate of the waves
+    #[arg(long, value_name = "HZ", default_value_t = 100.0)]
+    rate: f64,
+    /// Use the model of this folder
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
 struct RhythmArgs {
     /// A folder of records with REFERENCE.csv, as in the Challenge 2017, or of records with rhythm marks in .atr files
     dir: PathBuf,
@@ -575,6 +594,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(EvaluateCommand::Classify(args)) => evaluate::classify(&args),
         Command::Evaluate(EvaluateCommand::Rhythm(args)) => evaluate::rhythm(&args),
         Command::Evaluate(EvaluateCommand::Pulse(args)) => evaluate::pulse(&args),
+        Command::Evaluate(EvaluateCommand::PpgRhythm(args)) => evaluate::ppg_rhythm(&args),
         Command::Windows(args) => windows::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Migrate(args) => service::migrate(&args),

@@ -8,6 +8,7 @@ pub mod ec57;
 pub mod episodes;
 pub mod noise;
 pub mod pulse;
+pub mod ppg_rhythm;
 pub mod qrs;
 pub mod reconstruct;
 pub mod report;

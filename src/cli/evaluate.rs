@@ -11,8 +11,8 @@ use dsp::qrs::Networks;
 use infer::Manifest;
 
 use super::{
-    AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, EpisodesArgs, Failure, PulseArgs, QrsArgs,
-    ReconstructArgs, RhythmArgs, VentricularArgs, answer,
+    AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, EpisodesArgs, Failure, PpgRhythmArgs,
+    PulseArgs, QrsArgs, ReconstructArgs, RhythmArgs, VentricularArgs, answer,
 };
 use crate::evaluate::alarms;
 use crate::evaluate::beats as classes;
@@ -21,6 +21,7 @@ use crate::evaluate::delineate as delineation;
 use crate::evaluate::episodes;
 use crate::evaluate::noise::Noise;
 use crate::evaluate::pulse as pulses;
+use crate::evaluate::ppg_rhythm as segments;
 use crate::evaluate::qrs as scores;
 use crate::evaluate::reconstruct as reconstruction;
 use crate::evaluate::rhythm as rhythms;
@@ -199,6 +200,26 @@ pub(super) fn rhythm(args: &RhythmArgs) -> Result<(), Failure> {
         records: records.transpose().map_err(Failure::usage)?,
     };
     let report = with_bar(|progress| rhythms::run(&args.dir, &config.dsp, &options, progress))?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Scores rhythms on the segments of a file.
+pub(super) fn ppg_rhythm(args: &PpgRhythmArgs) -> Result<(), Failure> {
+    let mut config = args.config.load()?;
+    if let Some(models) = &args.models {
+        config.infer.models.clone_from(models);
+    }
+    let rate = ecg::SampleRate::new(args.rate).map_err(Failure::usage)?;
+    let reconstructor = crate::pipeline::reconstructor(&config.infer).map_err(Failure::usage)?;
+    let model = reconstructor.library().pulse_rhythm();
+    let model = model.ok_or_else(|| Failure::usage(eyre!("no model names rhythms of pulses")))?;
+    let bar = super::progress("batches");
+    let report = segments::run(&args.file, rate, model, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(color_eyre::Report::from)?;
     print(&report, args.json.then(|| report.to_json()))
 }
 
