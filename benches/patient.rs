@@ -13,7 +13,7 @@ use einthoven::device::{Device, Watermark};
 use einthoven::monitor::{Effects, Known, Monitor};
 use einthoven::pipeline;
 use einthoven::wearable::Simulated;
-use infer::{Reader, Task, When};
+use infer::{Reader, When, WindowTask};
 use ingest::Packet;
 
 const LEADS: [Lead; 3] = [Lead::II, Lead::V1, Lead::V5];
@@ -143,13 +143,13 @@ fn read(bencher: Bencher<'_, '_>) {
     for second in 40..80 {
         patient.second(second, &mut effects);
     }
-    let tasks: Vec<Task> = effects
+    let tasks: Vec<WindowTask> = effects
         .windows
         .into_iter()
         .map(
             |Known {
                  window, stretch, ..
-             }| Task {
+             }| WindowTask {
                 window: window.into(),
                 calibration: None,
                 stretch,

@@ -128,6 +128,8 @@ pub struct DeviceStatus {
     pub rate_source: Option<RateSource>,
     /// Each signal's last judged second.
     pub quality: Vec<(SignalKind, f32, QualityReason)>,
+    /// How its pulse wave serves to tell a rhythm; `None` where nobody asked it.
+    pub pulse: Option<PulseStatus>,
     /// What was measured of the newest beat and the last ones, and when that was; measured leads only.
     pub measurement: Option<(Box<Measurement>, Utc)>,
     /// What its pulse says beyond the rate, and as of when.
@@ -140,6 +142,19 @@ pub struct DeviceStatus {
     pub patient: Option<String>,
     /// Its alarm limits in force.
     pub limits: alarm::InForce,
+}
+
+/// How the pulse wave of a record serves to tell a rhythm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PulseStatus {
+    /// The signal that was asked last.
+    pub signal: SignalKind,
+    /// How likely its last stretch is good enough, 0 to 1.
+    pub usable: f32,
+    /// Stretches that were asked in this record.
+    pub n_asked: u64,
+    /// Those of them that were not good enough.
+    pub n_unusable: u64,
 }
 
 /// Something that is found in a device's signals right now, without what it rests on.

@@ -46,6 +46,8 @@ pub struct Metrics {
     pub failed_windows: IntCounter,
     /// `infer_withheld_windows_total{reason}`
     pub withheld_windows: IntCounterVec,
+    /// `infer_pulses_total{outcome}`
+    pub pulses: IntCounterVec,
     /// `infer_findings_total{source,name}`
     pub findings: IntCounterVec,
     /// `infer_seconds`
@@ -253,6 +255,11 @@ impl Metrics {
                 "infer_withheld_windows_total",
                 "Windows whose missing leads were not reconstructed, by reason.",
                 &["reason"],
+            )?,
+            pulses: counters(
+                "infer_pulses_total",
+                "Stretches of pulse waves, by whether they could tell a rhythm.",
+                &["outcome"],
             )?,
             findings: counters(
                 "infer_findings_total",

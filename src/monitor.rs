@@ -31,10 +31,10 @@ use ecg::{
     LeadOrigin, Measurement, Pulse, Quality, Rate, RateSource, RecordId, SampleCount, SampleIndex,
     SampleRate, SignalKind, Strip, StripSignal, Trend, TwelveLead, Utc, Window,
 };
-use infer::Stretch;
+use infer::{PulseStretch, Stretch};
 use store::{Batch, RecordUpdate, Resume};
 
-use crate::rhythm::Collector;
+use crate::rhythm::{Collector, PulseCollector};
 use crate::trends::{Burden, Drift};
 use crate::vitals::{self, Vitals};
 
@@ -51,6 +51,8 @@ pub struct Effects {
     pub batch: Batch,
     /// Windows for the models, in order.
     pub windows: Vec<Known>,
+    /// Stretches of the pulse wave for the models, in order.
+    pub pulses: Vec<KnownPulse>,
     /// Strips of alarms, with the window to complete to twelve leads where there is a whole one.
     pub strips: Vec<AlarmStrip>,
     /// What a person watching now sees.
@@ -65,6 +67,14 @@ pub struct Known {
     pub window: Window,
     /// What the chain said of it and of the seconds before.
     pub stretch: Option<Stretch>,
+}
+
+/// A stretch of the pulse wave.
+pub struct KnownPulse {
+    /// The boot it is from.
+    pub boot: BootId,
+    /// The stretch.
+    pub stretch: PulseStretch,
 }
 
 /// The measured signals around an alarm.
@@ -127,6 +137,8 @@ struct OpenRecord {
     wanted: Vec<(AlarmId, SampleIndex)>,
     /// What the chain said of late; `None` for a record without ECG.
     collector: Option<Collector>,
+    /// What the chain said of the pulse of late; `None` for a record without PPG.
+    pulses: Option<PulseCollector>,
     /// Windows of which not everything has been said yet, and the strips that they are of.
     waiting: Vec<(Window, Option<(AlarmId, Strip)>)>,
     burden: Burden,
@@ -205,7 +217,8 @@ impl Monitor {
                 let trends = open.burden.heap_bytes() + open.drift.heap_bytes();
                 let vitals = open.vitals.as_ref();
                 let vitals = vitals.map_or(0, vitals::Collector::heap_bytes);
-                open.chain.state_bytes() + collected + trends + vitals
+                let pulses = open.pulses.as_ref().map_or(0, PulseCollector::state_bytes);
+                open.chain.state_bytes() + collected + pulses + trends + vitals
             })
     }
 
@@ -269,6 +282,7 @@ impl Monitor {
                 .map(|(alarm, event)| (alarm, event.at))
                 .collect(),
             collector: Collector::new(layout, self.config.window.rate_hz),
+            pulses: PulseCollector::new(layout, self.config.window.rate_hz),
             waiting: Vec::new(),
             burden,
             counted_until,
@@ -393,6 +407,7 @@ impl Monitor {
                 let utc = open.anchor.utc(known.at);
                 effects.live.push(Live::Vitals(Box::new(known), utc));
             }
+            open.take_pulses(&output, effects);
             let told = open.builds_up(&output);
             if output.late_at().is_some_and(|at| at < open.late_from) {
                 continue;
@@ -569,6 +584,25 @@ impl OpenRecord {
         if let Some(collector) = collector.filter(|_| last) {
             collector.gap();
         }
+        if let Some(pulses) = self.pulses.as_mut().filter(|_| last) {
+            pulses.gap();
+        }
+    }
+
+    /// Hands on the stretches of the pulse wave that `output` completes.
+    fn take_pulses(&mut self, output: &Output, effects: &mut Effects) {
+        let Some(pulses) = &mut self.pulses else {
+            return;
+        };
+        pulses.push(output);
+        let patience = self.rate.count(READ_AGAIN_SECONDS);
+        let again = self.resume_at.before(patience);
+        let boot = self.id.boot;
+        let stretches = std::iter::from_fn(|| pulses.next_stretch());
+        let new = stretches.filter(|stretch| stretch.end >= again);
+        effects
+            .pulses
+            .extend(new.map(|stretch| KnownPulse { boot, stretch }));
     }
 
     fn add_beat(&mut self, beat: Beat, effects: &mut Effects) {

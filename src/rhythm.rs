@@ -8,12 +8,16 @@
 //! What is kept: [`MAX_LEADS`] leads at 125 Hz in microvolts, and the facts of as long; with three leads
 //! under 96 KiB up to 250 beats a minute.
 //!
-//! What the model decides of these stretches, in order, [`Episodes`] makes episodes of.
+//! A [`PulseCollector`] does the same for the pulse wave, where there is no ECG that could tell.
+//!
+//! What the models decide of these stretches, in order, [`Episodes`] makes episodes of.
 
 mod collector;
 mod episodes;
+mod pulses;
 #[cfg(test)]
 mod tests;
 
 pub use collector::{Collector, HOP_SECONDS, LEAST_SECONDS, MAX_LEADS, SPAN_SECONDS};
-pub use episodes::{Change, Episode, Episodes, LEAST_EPISODE_SECONDS};
+pub use episodes::{Change, Episode, Episodes, LEAST_EPISODE_SECONDS, Limits, Verdict};
+pub use pulses::{PULSE_LEAST_SECONDS, PULSE_SPAN_SECONDS, PulseCollector};

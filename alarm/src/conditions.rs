@@ -194,7 +194,7 @@ static TABLE: [Definition; 23] = [
         yields_to: &[],
         begins: "an episode of atrial fibrillation of 30 s and more",
         ends: "the end of the episode",
-        evidence: "the rhythm model on one measured lead and RR intervals",
+        evidence: "the rhythm model on one measured lead and RR intervals; where no ECG can tell, the model of pulse waves on a PPG that is usable",
         source: AHA_2017,
     },
     Definition {

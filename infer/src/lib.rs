@@ -59,6 +59,6 @@ pub use model::Runtime;
 pub use numbers::{pearson, solve};
 pub use pool::{Config as PoolConfig, Job, Outcome, Pool};
 pub use pulse_rhythm::{PulseLabel, PulseRhythmDecision, PulseRhythmModel, PulseStretch};
-pub use reader::{Reader, Reading, Task};
+pub use reader::{PulseReading, Reader, Reading, Said, Task, WindowTask};
 pub use reconstruct::{Reconstructor, derive};
 pub use rhythm::{RhythmDecision, RhythmLabel, RhythmModel};

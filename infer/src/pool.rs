@@ -3,7 +3,7 @@
 //! **Every job that is submitted is answered exactly once**, with its result or with
 //! [`Outcome::Shed`], on a thread of the pool or on the submitting one.
 //!
-//! * Each device has one place for a live window: a newer one takes it, and the one displaced is
+//! * Each device has one place for a live window and one for a pulse wave: a newer one takes it, and the one displaced is
 //!   shed at once. What waits is therefore bounded by the number of devices.
 //! * Jobs to keep (the strips of alarms) are never shed and go first; the caller bounds them.
 //! * Devices take turns, among jobs to keep and among live windows.
@@ -25,7 +25,7 @@ use std::time::Duration;
 use ecg::DeviceId;
 
 use crate::error::panic_message;
-use crate::{Error, Reader, Reading, Task, When};
+use crate::{Error, Reader, Said, Task, When};
 
 /// What a submitted window is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +42,13 @@ pub enum Job {
 #[derive(Debug)]
 pub enum Outcome {
     /// It ran.
-    Done(Box<Result<Reading, Error>>),
+    Done(Box<Result<Said, Error>>),
     /// A newer window of the same device took its place, or the pool shut down.
     Shed,
 }
 
 type Reply = Box<dyn FnOnce(Outcome) + Send>;
-type Work = Box<dyn Fn(&Task, Job, Effort) -> Result<Reading, Error> + Send + Sync>;
+type Work = Box<dyn Fn(&Task, Job, Effort) -> Result<Said, Error> + Send + Sync>;
 type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
 /// How much is done for a window.
@@ -87,6 +87,13 @@ struct Shared {
     last_run: AtomicU64,
 }
 
+/// Where a live task waits: a newer one of the same place displaces it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Place {
+    device: DeviceId,
+    is_pulse: bool,
+}
+
 /// A task and who waits for it.
 struct Ticket {
     task: Task,
@@ -95,13 +102,13 @@ struct Ticket {
     reply: Reply,
 }
 
-/// What waits. A device is in `keep_turns` or `live_turns` if and only if it has such a job.
+/// What waits. A device is in `keep_turns`, a place in `live_turns`, if and only if it has such a job.
 #[derive(Default)]
 struct Line {
     keep: HashMap<DeviceId, VecDeque<Ticket>>,
     keep_turns: VecDeque<DeviceId>,
-    live: HashMap<DeviceId, Ticket>,
-    live_turns: VecDeque<DeviceId>,
+    live: HashMap<Place, Ticket>,
+    live_turns: VecDeque<Place>,
     n_keep: usize,
     closed: bool,
 }
@@ -120,10 +127,14 @@ impl Line {
                 None
             }
             Job::Live | Job::Due => {
-                // The newer window inherits the turn of the one it displaces.
-                let displaced = self.live.insert(device.clone(), ticket);
+                let place = Place {
+                    device,
+                    is_pulse: matches!(ticket.task, Task::Pulse(_)),
+                };
+                // The newer task inherits the turn of the one it displaces.
+                let displaced = self.live.insert(place.clone(), ticket);
                 if displaced.is_none() {
-                    self.live_turns.push_back(device);
+                    self.live_turns.push_back(place);
                 }
                 displaced
             }
@@ -143,8 +154,8 @@ impl Line {
             }
             return Some(ticket);
         }
-        let device = self.live_turns.pop_front()?;
-        self.live.remove(&device)
+        let place = self.live_turns.pop_front()?;
+        self.live.remove(&place)
     }
 }
 
@@ -217,10 +228,17 @@ impl Pool {
         reader: Arc<Reader>,
         clock: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let work = move |task: &Task, job: Job, effort: Effort| match (job, effort) {
-            (Job::Keep, _) => reader.read(task, When::Alarm),
-            (Job::Live | Job::Due, Effort::All) => reader.read(task, When::Window),
-            (Job::Live | Job::Due, Effort::Measured) => reader.read_measured(task),
+        let work = move |task: &Task, job: Job, effort: Effort| {
+            let window = match task {
+                Task::Window(window) => window,
+                Task::Pulse(stretch) => return reader.read_pulse(stretch).map(Said::Pulse),
+            };
+            let reading = match (job, effort) {
+                (Job::Keep, _) => reader.read(window, When::Alarm),
+                (Job::Live | Job::Due, Effort::All) => reader.read(window, When::Window),
+                (Job::Live | Job::Due, Effort::Measured) => reader.read_measured(window),
+            };
+            reading.map(Said::Window)
         };
         Self::with_work(config, Box::new(work), Box::new(clock))
     }
@@ -328,7 +346,10 @@ impl std::fmt::Debug for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ecg::{Lead, LeadOrigin, SampleIndex, SampleRate, Window, Withheld};
+    use crate::{PulseReading, PulseStretch, Reading, WindowTask};
+    use ecg::{
+        Lead, LeadOrigin, SampleIndex, SampleRate, SignalKind, Wavelength, Window, Withheld,
+    };
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     fn task(start: u64) -> Task {
@@ -341,21 +362,33 @@ mod tests {
             n_samples: 1,
             unusable: Vec::new(),
         };
-        Task {
+        Task::Window(WindowTask {
             window: Arc::new(window),
             calibration: None,
             stretch: None,
-        }
+        })
     }
 
-    fn only_leads(twelve: ecg::TwelveLead) -> Reading {
-        Reading {
+    fn pulse(start: u64) -> Task {
+        Task::Pulse(PulseStretch {
+            signal: SignalKind::Ppg(Wavelength::Green),
+            start: SampleIndex(start),
+            end: SampleIndex(start + 1),
+            base: SampleRate::new(50.0).unwrap(),
+            rate: SampleRate::new(50.0).unwrap(),
+            samples: vec![0.0],
+            pulses: Vec::new(),
+        })
+    }
+
+    fn only_leads(twelve: ecg::TwelveLead) -> Said {
+        Said::Window(Reading {
             twelve,
             findings: Vec::new(),
             diagnoses: Vec::new(),
             rhythm: None,
             failures: Vec::new(),
-        }
+        })
     }
 
     fn device(name: &str) -> DeviceId {
@@ -384,11 +417,20 @@ mod tests {
         let time = Arc::new(AtomicU64::new(0));
         let takes = Arc::clone(&time);
         let work = move |task: &Task, _: Job, effort: Effort| {
-            let window = &task.window;
-            begin.lock().unwrap().send(window.start.0).unwrap();
+            let (window, start) = match task {
+                Task::Window(task) => (Some(&task.window), task.window.start.0),
+                Task::Pulse(stretch) => (None, stretch.start.0),
+            };
+            begin.lock().unwrap().send(start).unwrap();
             let waited = wait.lock().unwrap().recv();
             takes.fetch_add(250, Ordering::Relaxed);
-            assert!(waited.is_ok() && window.start.0 != 13, "unlucky window");
+            assert!(waited.is_ok() && start != 13, "unlucky window");
+            let Some(window) = window else {
+                return Ok(Said::Pulse(PulseReading {
+                    decision: None,
+                    finding: None,
+                }));
+            };
             let mut twelve = crate::derive(window)?;
             twelve.withheld = (effort == Effort::Measured).then_some(Withheld::Overloaded);
             Ok(only_leads(twelve))
@@ -413,19 +455,22 @@ mod tests {
 
     impl Stand {
         fn submit(&self, name: &str, start: u64, job: Job) {
+            self.submit_task(name, task(start), start, job);
+        }
+
+        fn submit_task(&self, name: &str, task: Task, start: u64, job: Job) {
             let tell = self.tell.clone();
-            self.pool
-                .submit(device(name), task(start), job, move |outcome| {
-                    let said = match outcome {
-                        Outcome::Done(read) => match *read {
-                            Ok(read) if read.twelve.withheld.is_some() => "measured".to_owned(),
-                            Ok(_) => "done".to_owned(),
-                            Err(error) => error.to_string(),
-                        },
-                        Outcome::Shed => "shed".to_owned(),
-                    };
-                    tell.send((start, said)).unwrap();
-                });
+            self.pool.submit(device(name), task, job, move |outcome| {
+                let said = match outcome {
+                    Outcome::Done(read) => match *read {
+                        Ok(Said::Window(read)) if read.is_partial() => "measured".to_owned(),
+                        Ok(_) => "done".to_owned(),
+                        Err(error) => error.to_string(),
+                    },
+                    Outcome::Shed => "shed".to_owned(),
+                };
+                tell.send((start, said)).unwrap();
+            });
         }
 
         fn next(&self) -> u64 {
@@ -453,6 +498,23 @@ mod tests {
         assert_eq!(stand.outcome(), (2, "done".into()));
         assert_eq!(stand.pool.queued(), 0);
         assert!((stand.pool.last_run_seconds() - 0.25).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_pulse_wave_displaces_an_older_one_and_no_window() {
+        let stand = stand();
+        stand.submit("busy", 0, Job::Live);
+        assert_eq!(stand.next(), 0);
+        stand.submit("a", 1, Job::Live);
+        stand.submit_task("a", pulse(2), 2, Job::Live);
+        stand.submit_task("a", pulse(3), 3, Job::Live);
+        assert_eq!(stand.outcome(), (2, "shed".into()));
+        assert_eq!(stand.pool.queued(), 2);
+        for (done, next) in [(0, 1), (1, 3)] {
+            stand.leave.send(()).unwrap();
+            assert_eq!(stand.outcome(), (done, "done".into()));
+            assert_eq!(stand.next(), next);
+        }
     }
 
     #[test]
@@ -570,9 +632,11 @@ mod tests {
             let name = format!("device-{}", job % 50);
             pool.submit(device(&name), task(job), kind, move |outcome| {
                 if let Outcome::Done(read) = &outcome {
-                    let twelve = &(**read).as_ref().unwrap().twelve;
-                    assert_eq!(twelve.start.0, job);
-                    assert_eq!(twelve.origin[1], LeadOrigin::Measured);
+                    let Said::Window(read) = (**read).as_ref().unwrap() else {
+                        panic!("no window");
+                    };
+                    assert_eq!(read.twelve.start.0, job);
+                    assert_eq!(read.twelve.origin[1], LeadOrigin::Measured);
                 }
                 tell.send((job, matches!(outcome, Outcome::Done(_))))
                     .unwrap();

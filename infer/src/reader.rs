@@ -18,12 +18,58 @@ use ecg::{Finding, TwelveLead, Window, Withheld};
 
 use crate::statements::{Limits, statements};
 use crate::{
-    Calibration, Classifier, Error, Library, Reconstructor, RhythmDecision, Stretch, When, derive,
+    Calibration, Classifier, Error, Library, PulseRhythmDecision, PulseStretch, Reconstructor,
+    RhythmDecision, Stretch, When, derive,
 };
+
+/// What is to be read.
+#[derive(Debug)]
+pub enum Task {
+    /// A window of the ECG.
+    Window(WindowTask),
+    /// A stretch of a pulse wave.
+    Pulse(PulseStretch),
+}
+
+/// What is said of a task.
+#[derive(Debug)]
+pub enum Said {
+    /// Of a window.
+    Window(Reading),
+    /// Of a pulse wave.
+    Pulse(PulseReading),
+}
+
+impl Said {
+    /// What is said of a window, if it is of one.
+    pub fn into_window(self) -> Option<Reading> {
+        match self {
+            Self::Window(reading) => Some(reading),
+            Self::Pulse(_) => None,
+        }
+    }
+
+    /// What is said of a pulse wave, if it is of one.
+    pub fn into_pulse(self) -> Option<PulseReading> {
+        match self {
+            Self::Pulse(reading) => Some(reading),
+            Self::Window(_) => None,
+        }
+    }
+}
+
+/// What is said of a pulse wave.
+#[derive(Debug)]
+pub struct PulseReading {
+    /// What the model decided; `None` without such a model.
+    pub decision: Option<PulseRhythmDecision>,
+    /// What that says to a person.
+    pub finding: Option<Finding>,
+}
 
 /// A window, and what is known with it.
 #[derive(Debug)]
-pub struct Task {
+pub struct WindowTask {
     /// The measured leads; shared, since whoever asks may want them again.
     pub window: Arc<Window>,
     /// The patient's own correction of the model, where there is one.
@@ -97,7 +143,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Window`] for a window that is not of the models' shape or not well formed.
-    pub fn read(&self, task: &Task, when: When) -> Result<Reading, Error> {
+    pub fn read(&self, task: &WindowTask, when: When) -> Result<Reading, Error> {
         let calibration = task.calibration.as_deref();
         let mut failures = Vec::new();
         let twelve = match self.reconstructor.reconstruct(&task.window, calibration) {
@@ -132,7 +178,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Window`] for a window that is not well formed.
-    pub fn read_measured(&self, task: &Task) -> Result<Reading, Error> {
+    pub fn read_measured(&self, task: &WindowTask) -> Result<Reading, Error> {
         let mut twelve = derive(&task.window)?;
         twelve.withheld = Some(Withheld::Overloaded);
         let (mut findings, mut failures) = (Vec::new(), Vec::new());
@@ -194,6 +240,24 @@ impl Reader {
         let decision = model.decide(stretch.lead, &stretch.samples, &stretch.context)?;
         let finding = model.finding(&decision, &stretch.context);
         Ok(Some((decision, finding)))
+    }
+
+    /// What is said of a stretch of a pulse wave.
+    ///
+    /// # Errors
+    /// Those of [`PulseRhythmModel::decide`](crate::PulseRhythmModel::decide).
+    pub fn read_pulse(&self, stretch: &PulseStretch) -> Result<PulseReading, Error> {
+        let Some(model) = self.reconstructor.library().pulse_rhythm() else {
+            return Ok(PulseReading {
+                decision: None,
+                finding: None,
+            });
+        };
+        let decision = model.decide(stretch)?;
+        Ok(PulseReading {
+            finding: model.finding(&decision, stretch),
+            decision: Some(decision),
+        })
     }
 
     /// What the classifiers say of twelve leads, as in [`read`](Self::read).

@@ -104,6 +104,7 @@ fn analyse(
         monitor.block(&block, anchor, start, &mut effects);
         // Only what is written is kept of a record that may be days long.
         effects.windows.clear();
+        effects.pulses.clear();
         effects.strips.clear();
         take_shown(&mut effects, &mut measured, &mut blind, &mut pulses);
         effects.batch.records.clear();

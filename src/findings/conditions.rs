@@ -6,7 +6,7 @@
 //!
 //! | condition | told from | said for | over after | stands to what is usual as |
 //! |---|---|---|---|---|
-//! | atrial fibrillation | the episode of `rhythm::Episodes`, of 30 s and more | | at once | anything |
+//! | atrial fibrillation | the episode of `rhythm::Episodes`, of 30 s and more, of the ECG or of the pulse | | at once | anything |
 //! | AV block | first-degree AV block | 60 s | 60 s | new, worse, not known |
 //! | ST change | ST elevation, ST depression, all of whose leads are measured | 60 s | 60 s | new, worse; anything beyond a limit of the patient's own |
 //! | ventricular run | ventricular tachycardia of three beats and more, QRS of 110 ms and more | | 15 s | new, worse, not known |
@@ -31,7 +31,7 @@ const BROKEN_SECONDS: f64 = 30.0;
 
 /// What is no alarm of a new finding: what has a condition of its own, what only names the ordinary, and what posture
 /// and electrodes change.
-const OTHERS: [&str; 21] = [
+const OTHERS: [&str; 24] = [
     "pause",
     "long_pause",
     "sinus_bradycardia",
@@ -54,6 +54,9 @@ const OTHERS: [&str; 21] = [
     "other_rhythm",
     "norm",
     "wide_qrs_tachycardia",
+    "pulse_sinus_rhythm",
+    "pulse_early_beats",
+    "pulse_tachycardia",
 ];
 
 /// The conditions told here, and after how many seconds of silence each is over.
@@ -180,7 +183,7 @@ fn condition(
     let rule = finding.source == Source::Rule;
     let differs = matches!(change, Some(Change::New | Change::Worse));
     match name {
-        "atrial_fibrillation" => Some(Condition::AtrialFibrillation),
+        "atrial_fibrillation" | "pulse_atrial_fibrillation" => Some(Condition::AtrialFibrillation),
         "first_degree_av_block" if rule => {
             (differs || change.is_none()).then_some(Condition::AvBlock)
         }

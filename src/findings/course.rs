@@ -7,7 +7,9 @@ use std::sync::Arc;
 use alarm::{InForce, Report};
 use ecg::{Finding, SampleIndex};
 use infer::baseline::Baseline;
-use infer::{RhythmDecision, RhythmForm};
+use infer::pulse_rhythm::PULSE_FIBRILLATION;
+use infer::rhythm::FIBRILLATION;
+use infer::{PulseRhythmDecision, PulseRhythmForm, RhythmDecision, RhythmForm};
 use store::FindingRow;
 
 use super::{Conditions, Episodes, Fibrillation, Read, Step};
@@ -15,12 +17,17 @@ use crate::usual::Usual;
 
 /// What classifiers said of twelve leads stands for so long when nobody asks them again.
 const HOLD_SECONDS: f64 = 75.0;
+/// What the pulse says stands for so long beside windows of the ECG: two hops.
+const PULSE_HOLD_SECONDS: f64 = 10.5;
 
 /// What is found on one device, window after window.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Course {
     episodes: Episodes,
     fibrillation: Fibrillation,
+    pulse: Fibrillation,
+    /// What the pulse said last in a record with an ECG, and the end of the stretch that it said it of.
+    pulse_held: Option<(SampleIndex, Vec<Finding>)>,
     usual: Usual,
     conditions: Conditions,
     /// What classifiers said last, and the end of the window they said it of.
@@ -36,6 +43,20 @@ pub struct Noted {
     pub baseline: Option<String>,
     /// What the alarm machine is to be told.
     pub reports: Vec<Report>,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self {
+            episodes: Episodes::default(),
+            fibrillation: Fibrillation::new(FIBRILLATION),
+            pulse: Fibrillation::new(PULSE_FIBRILLATION),
+            pulse_held: None,
+            usual: Usual::default(),
+            conditions: Conditions::default(),
+            held: None,
+        }
+    }
 }
 
 impl Course {
@@ -80,19 +101,59 @@ impl Course {
             self.fibrillation
                 .window(read.record, read.rate, form, decision, &mut lasting);
         }
-        let lasting = Read {
-            findings: &lasting,
-            ..*read
-        };
-        let usual = &self.usual;
-        let change = |finding: &Finding| usual.compare(finding);
-        self.episodes.window(&lasting, change, &mut noted.steps);
-        self.conditions.window(&lasting, change, &mut noted.reports);
+        lasting.extend(self.pulse_says(read));
+        self.take(read, &lasting, &mut noted);
         if learn && let Some(diagnoses) = diagnoses {
             let all = read.findings.iter().chain(diagnoses);
             noted.baseline = self.usual.learn(read.end, read.rate, all);
         }
         noted
+    }
+
+    /// Takes note of what the model of pulse waves decided, and of what that says; stretches of a record come in order. Beside
+    /// the windows of an ECG, it is told with the next of them.
+    pub fn pulse(
+        &mut self,
+        read: &Read<'_>,
+        (form, decision): (&PulseRhythmForm, &PulseRhythmDecision),
+        has_windows: bool,
+    ) -> Noted {
+        let mut noted = Noted::default();
+        let mut lasting = read.findings.to_vec();
+        self.pulse
+            .window(read.record, read.rate, form, decision, &mut lasting);
+        if has_windows {
+            self.pulse_held = Some((read.end, lasting));
+        } else {
+            self.take(read, &lasting, &mut noted);
+        }
+        noted
+    }
+
+    /// What the pulse says beside a window of an ECG.
+    fn pulse_says(&mut self, read: &Read<'_>) -> Vec<Finding> {
+        let Some((end, held)) = &self.pulse_held else {
+            return Vec::new();
+        };
+        // Of another record, or the ECG can tell again.
+        let apart = read
+            .rate
+            .seconds(read.end.since(*end).max(end.since(read.end)));
+        if apart > PULSE_HOLD_SECONDS {
+            self.pulse_held = None;
+            self.pulse.lapse();
+            return Vec::new();
+        }
+        held.clone()
+    }
+
+    /// Makes rows and alarms of what is found.
+    fn take(&mut self, read: &Read<'_>, findings: &[Finding], noted: &mut Noted) {
+        let lasting = Read { findings, ..*read };
+        let usual = &self.usual;
+        let change = |finding: &Finding| usual.compare(finding);
+        self.episodes.window(&lasting, change, &mut noted.steps);
+        self.conditions.window(&lasting, change, &mut noted.reports);
     }
 
     /// What the classifiers say of a window, or said last.
@@ -119,6 +180,7 @@ impl Course {
     /// The record ended: nothing goes on.
     pub fn end(&mut self, steps: &mut Vec<(Step, FindingRow)>) {
         self.held = None;
+        self.pulse_held = None;
         self.episodes.end(steps);
     }
 }
@@ -126,7 +188,11 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ecg::{Anchor, BootId, Evidence, Label, ModelRef, RecordId, SampleRate, Source, Utc};
+    use ecg::{
+        Anchor, BootId, Condition, Evidence, Label, ModelRef, RecordId, SampleRate, SignalKind,
+        Source, Utc, Wavelength,
+    };
+    use infer::PulseLabel;
 
     /// Windows of 10 s each five seconds: `Some` of what a classifier says, `None` where nobody asked it. What is written:
     /// the second of the window, and what became of the episode.
@@ -172,6 +238,102 @@ mod tests {
             }));
         }
         written
+    }
+
+    /// What the pulse says each five seconds, by how probable fibrillation is and whether it is usable, in a record with or
+    /// without windows of an ECG: what is told to the machine, as second and whether fibrillation is present.
+    fn told(pulse: &[(f32, bool)], n_more: usize, has_windows: bool) -> Vec<(u64, bool)> {
+        let record = RecordId {
+            device: "watch".parse().unwrap(),
+            boot: BootId(1),
+        };
+        let form = PulseRhythmForm {
+            temperature: 1.0,
+            bias: [0.0; 6],
+            usable: 0.5,
+            enter: 0.6,
+            leave: 0.4,
+        };
+        let mut course = Course::default();
+        let mut told = Vec::new();
+        for k in 0..pulse.len() + n_more {
+            let second = 30 + 5 * k as u64;
+            let (start, end) = (SampleIndex(100 * (second - 30)), SampleIndex(100 * second));
+            let read = Read {
+                record: &record,
+                rate: SampleRate::new(100.0).unwrap(),
+                anchor: Anchor {
+                    index: SampleIndex(0),
+                    utc: Utc(0),
+                    hz: 100.0,
+                },
+                end,
+                findings: &[],
+            };
+            let mut reports = Vec::new();
+            if let Some((p, is_usable)) = pulse.get(k).copied() {
+                let decision = PulseRhythmDecision {
+                    start,
+                    end,
+                    signal: SignalKind::Ppg(Wavelength::Green),
+                    probabilities: [1.0 - p, 0.0, 0.0, 0.0, 0.0, p],
+                    usable: if is_usable { 0.9 } else { 0.1 },
+                    is_usable,
+                    label: PulseLabel::Sinus,
+                };
+                let finding = Finding {
+                    label: PULSE_FIBRILLATION,
+                    start,
+                    end,
+                    probability: Some(p),
+                    source: Source::Model(ModelRef {
+                        name: "ppg".to_owned(),
+                        version: "1".to_owned(),
+                        sha256: "ab".to_owned(),
+                    }),
+                    leads: Vec::new(),
+                    evidence: Evidence::default(),
+                };
+                let found = (is_usable && p >= form.enter).then_some(finding);
+                let read = Read {
+                    findings: found.as_slice(),
+                    ..read
+                };
+                let noted = course.pulse(&read, (&form, &decision), has_windows);
+                assert!(!has_windows || noted.reports.is_empty());
+                reports.extend(noted.reports);
+            }
+            if has_windows {
+                reports.extend(course.window(&read, Some(&[]), None, false).reports);
+            }
+            for report in reports {
+                if report.condition == Condition::AtrialFibrillation {
+                    let present = matches!(report.said, alarm::Said::Present { .. });
+                    if told.last().is_none_or(|(_, last)| *last != present) {
+                        told.push((second, present));
+                    }
+                }
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn fibrillation_of_the_pulse_is_told_once_it_lasts_with_and_beside_an_ecg() {
+        let mut pulse = vec![(0.1, true); 2];
+        pulse.extend([(0.9, true); 10]);
+        // Lost for a while, and back.
+        pulse.extend([(0.9, false); 2]);
+        pulse.extend([(0.9, true); 3]);
+        pulse.extend([(0.1, true); 6]);
+        let alone = told(&pulse, 0, false);
+        assert_eq!(alone, [(30, false), (65, true), (120, false)]);
+        assert_eq!(told(&pulse, 0, true), alone);
+        // The ECG can tell again: what the pulse said is over.
+        let asked = told(&pulse[..12], 5, true);
+        assert_eq!(asked, [(30, false), (65, true), (100, false)]);
+        // What is not usable is no fibrillation, however likely.
+        assert_eq!(told(&[(0.9, false); 20], 0, false), [(30, false)]);
     }
 
     #[test]

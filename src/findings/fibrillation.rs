@@ -4,14 +4,17 @@
 //! lasted. [`Fibrillation`] gives every decision to [`rhythm::Episodes`](Episodes) and puts the episode that goes on, once
 //! it is one, in the place of what the window said.
 
-use ecg::{Finding, RecordId, SampleIndex, SampleRate, Source};
-use infer::{RhythmDecision, RhythmForm};
+use ecg::{Finding, Label, RecordId, SampleIndex, SampleRate, Source};
 
-use crate::rhythm::Episodes;
+use crate::rhythm::{Episodes, Limits, Verdict};
 
-/// Makes episodes of what the rhythm model says of one device's windows.
-#[derive(Debug, Default)]
-pub struct Fibrillation(Option<State>);
+/// Makes episodes of what a rhythm model says of one device.
+#[derive(Debug)]
+pub struct Fibrillation {
+    /// What its findings of fibrillation are labelled with.
+    label: Label,
+    state: Option<State>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -24,24 +27,30 @@ struct State {
 }
 
 impl Fibrillation {
+    /// Of the model whose findings of fibrillation have this label.
+    pub fn new(label: Label) -> Self {
+        Self { label, state: None }
+    }
+
     /// Takes the decision on a window of `record`; of its `findings`, that of fibrillation gives way to the episode.
     pub fn window(
         &mut self,
         record: &RecordId,
         rate: SampleRate,
-        form: &RhythmForm,
-        decision: &RhythmDecision,
+        limits: impl Into<Limits>,
+        decision: impl Into<Verdict>,
         findings: &mut Vec<Finding>,
     ) {
+        let decision: Verdict = decision.into();
         let is = |finding: &Finding| {
-            finding.label == infer::rhythm::FIBRILLATION
-                && matches!(finding.source, Source::Model(_))
+            finding.label == self.label && matches!(finding.source, Source::Model(_))
         };
         let own = findings.iter().position(is).map(|k| findings.remove(k));
-        let known = self.0.take().filter(|state| state.record == *record);
-        let state = self.0.insert(known.unwrap_or_else(|| State {
+        let known = self.state.take();
+        let known = known.filter(|state| state.record == *record);
+        let state = self.state.insert(known.unwrap_or_else(|| State {
             record: record.clone(),
-            episodes: Episodes::new(rate, form),
+            episodes: Episodes::new(rate, limits),
             end: SampleIndex(0),
             said: None,
         }));
@@ -64,6 +73,11 @@ impl Fibrillation {
             });
         }
     }
+
+    /// Nothing is decided any more: what is going on is over.
+    pub fn lapse(&mut self) {
+        self.state = None;
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +85,7 @@ mod tests {
     use super::*;
     use crate::findings::{Episodes as Rows, Read, Step};
     use ecg::{Anchor, BootId, Evidence, Lead, ModelRef, SampleCount, Utc};
-    use infer::RhythmLabel;
+    use infer::{RhythmDecision, RhythmForm, RhythmLabel};
 
     const FORM: RhythmForm = RhythmForm {
         temperature: 1.0,
@@ -97,7 +111,10 @@ mod tests {
             device: "vest".parse().unwrap(),
             boot: BootId(1),
         };
-        let (mut fibrillation, mut episodes) = (Fibrillation::default(), Rows::default());
+        let (mut fibrillation, mut episodes) = (
+            Fibrillation::new(infer::rhythm::FIBRILLATION),
+            Rows::default(),
+        );
         let (mut steps, mut segment) = (Vec::new(), SampleIndex(0));
         for (k, p) in probabilities.iter().enumerate() {
             let late = if k < gap_before { 0 } else { 60 };

@@ -116,6 +116,8 @@ pub(super) struct Device {
     pub(super) rate_source: Option<&'static str>,
     /// The last judged second of each signal.
     pub(super) quality: std::collections::BTreeMap<&'static str, SignalQuality>,
+    /// How its pulse wave serves to tell a rhythm; null where there is none, or the ECG tells.
+    pub(super) pulse: Option<PulseRhythm>,
     /// What was measured of the newest beats; null where nothing was of late.
     pub(super) measurement: Option<Measurement>,
     /// What its pulse says beyond the rate; null without a PPG or arterial pressure, and where nothing came of late.
@@ -139,6 +141,19 @@ impl Device {
         self.paused_by = pause.map(|pause| pause.by);
         self
     }
+}
+
+/// How the pulse wave of a record serves to tell a rhythm. What is not usable says nothing and alarms of nothing.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PulseRhythm {
+    /// The signal that was asked last.
+    pub(super) signal: &'static str,
+    /// How likely its last stretch is good enough, 0 to 1.
+    pub(super) usable: f32,
+    /// Stretches asked in this record.
+    pub(super) asked: u64,
+    /// Those that were not good enough.
+    pub(super) unusable: u64,
 }
 
 /// What was measured of a beat and, as medians, of those before it, on measured leads only. What cannot be measured
@@ -342,6 +357,12 @@ impl From<&DeviceStatus> for Device {
                     )
                 })
                 .collect(),
+            pulse: status.pulse.map(|pulse| PulseRhythm {
+                signal: pulse.signal.name(),
+                usable: pulse.usable,
+                asked: pulse.n_asked,
+                unusable: pulse.n_unusable,
+            }),
             measurement: status
                 .measurement
                 .as_ref()

@@ -206,6 +206,8 @@ impl<'a> Twin<'a> {
         let Effects {
             batch,
             windows,
+            // Shown to models alone, as windows are; nobody is told that they were read.
+            pulses: _,
             strips,
             live,
         } = std::mem::take(effects);

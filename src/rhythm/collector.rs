@@ -321,7 +321,7 @@ impl Collector {
 }
 
 /// The number of the first sample at `rate` that is not before `at`.
-fn index_at(at: SampleIndex, base: SampleRate, rate: SampleRate) -> u64 {
+pub(super) fn index_at(at: SampleIndex, base: SampleRate, rate: SampleRate) -> u64 {
     let index = base.convert(at, rate);
     let early = rate.convert(index, base) < at;
     index.0 + u64::from(early)

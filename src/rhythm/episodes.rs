@@ -8,7 +8,9 @@
 //! episode, as is usual; a gap ends one.
 
 use ecg::{SampleCount, SampleIndex, SampleRate};
-use infer::{RhythmDecision, RhythmForm, RhythmLabel};
+use infer::{
+    PulseLabel, PulseRhythmDecision, PulseRhythmForm, RhythmDecision, RhythmForm, RhythmLabel,
+};
 
 use super::HOP_SECONDS;
 
@@ -39,12 +41,75 @@ pub enum Change {
     Ended(Episode),
 }
 
+/// What a decision means for fibrillation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// The first sample of the stretch.
+    pub start: SampleIndex,
+    /// The first sample after it.
+    pub end: SampleIndex,
+    /// How likely it is.
+    pub probability: f32,
+    /// Whether nothing can be told.
+    pub is_noisy: bool,
+}
+
+impl From<&RhythmDecision> for Verdict {
+    fn from(decision: &RhythmDecision) -> Self {
+        Self {
+            start: decision.start,
+            end: decision.end,
+            probability: decision.probability(RhythmLabel::AtrialFibrillation),
+            is_noisy: decision.label == RhythmLabel::Noisy,
+        }
+    }
+}
+
+/// What is not usable says nothing of fibrillation, neither for it nor against.
+impl From<&PulseRhythmDecision> for Verdict {
+    fn from(decision: &PulseRhythmDecision) -> Self {
+        let probability = decision.probability(PulseLabel::AtrialFibrillation);
+        Self {
+            start: decision.start,
+            end: decision.end,
+            probability: if decision.is_usable { probability } else { 0.0 },
+            is_noisy: !decision.is_usable,
+        }
+    }
+}
+
+/// Between which probabilities fibrillation begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// It begins at or above this one.
+    pub enter: f32,
+    /// It ends below this one.
+    pub leave: f32,
+}
+
+impl From<&RhythmForm> for Limits {
+    fn from(form: &RhythmForm) -> Self {
+        Self {
+            enter: form.enter,
+            leave: form.leave,
+        }
+    }
+}
+
+impl From<&PulseRhythmForm> for Limits {
+    fn from(form: &PulseRhythmForm) -> Self {
+        Self {
+            enter: form.enter,
+            leave: form.leave,
+        }
+    }
+}
+
 /// The episodes of one record.
 #[derive(Debug)]
 pub struct Episodes {
     rate: SampleRate,
-    enter: f32,
-    leave: f32,
+    limits: Limits,
     /// Whether something was decided of the segment.
     going: bool,
     open: Option<Open>,
@@ -77,12 +142,11 @@ impl Open {
 }
 
 impl Episodes {
-    /// For positions at `rate` and decisions of a model of this form.
-    pub fn new(rate: SampleRate, form: &RhythmForm) -> Self {
+    /// For positions at `rate` and decisions of a model with these limits.
+    pub fn new(rate: SampleRate, limits: impl Into<Limits>) -> Self {
         Self {
             rate,
-            enter: form.enter,
-            leave: form.leave,
+            limits: limits.into(),
             going: false,
             open: None,
         }
@@ -97,14 +161,15 @@ impl Episodes {
     }
 
     /// Takes the next decision; what changes is appended to `out`.
-    pub fn push(&mut self, decision: &RhythmDecision, out: &mut Vec<Change>) {
+    pub fn push(&mut self, decision: impl Into<Verdict>, out: &mut Vec<Change>) {
+        let decision: Verdict = decision.into();
         let half_hop = self.rate.count(HOP_SECONDS / 2.0);
         let length = decision.end.since(decision.start);
         let middle = decision.start.after(SampleCount(length.0 / 2));
-        let p = decision.probability(RhythmLabel::AtrialFibrillation);
+        let p = decision.probability;
         let first = !std::mem::replace(&mut self.going, true);
         let Some(open) = &mut self.open else {
-            if p >= self.enter {
+            if p >= self.limits.enter {
                 let onset = middle.before(half_hop).max(decision.start);
                 self.open = Some(Open {
                     onset: if first { decision.start } else { onset },
@@ -118,7 +183,7 @@ impl Episodes {
             }
             return;
         };
-        if p >= self.leave {
+        if p >= self.limits.leave {
             open.offset = open.offset.max(middle.after(half_hop).min(decision.end));
             open.seen = decision.end;
             open.sum += f64::from(p);
@@ -132,11 +197,11 @@ impl Episodes {
             return;
         }
         let since = self.rate.seconds(decision.end.since(open.seen));
-        if decision.label == RhythmLabel::Noisy && since < NOISY_SECONDS {
+        if decision.is_noisy && since < NOISY_SECONDS {
             return;
         }
         open.calm += 1;
-        if open.calm >= CALM || decision.label == RhythmLabel::Noisy {
+        if open.calm >= CALM || decision.is_noisy {
             self.close(out);
         }
     }

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ecg::{AlarmId, BootId, DeviceId, Strip, Utc, Window};
-use infer::{Job, Outcome, Pool, Reader, Reading, Task};
+use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip, Utc, Window};
+use infer::{Error, Job, Outcome, Pool, PulseReading, Reader, Reading, Said, Task, WindowTask};
 use ingest::mqtt::{Ack, Delivery};
 use ingest::{ClockEvent, Packet, Status, TopicKind};
 use tokio::sync::{mpsc, oneshot};
@@ -24,7 +24,7 @@ use crate::findings::{Noted, Step, to_json};
 use crate::health::Stage;
 use crate::live::{DeviceStatus, LatestWindow, LiveBus, LiveEvent, ReadingOutcome};
 use crate::metrics::Metrics;
-use crate::monitor::{AlarmStrip, Effects, Known, complete};
+use crate::monitor::{AlarmStrip, Effects, Known, KnownPulse, complete};
 use crate::wall;
 
 use owned::Owned;
@@ -109,11 +109,27 @@ pub type Calibrations = Arc<HashMap<String, Arc<infer::Calibration>>>;
 struct Answer {
     device: DeviceId,
     boot: BootId,
-    window: Arc<Window>,
-    /// The alarm whose strip this is; `None` for a live window.
-    strip: Option<(AlarmId, Strip)>,
+    /// The first sample that was read.
+    start: SampleIndex,
+    about: About,
     sent: Instant,
     outcome: Outcome,
+}
+
+/// What an answer is to: the boot and the first sample of what was read, and when it was given to the models.
+#[derive(Clone, Copy)]
+struct Asked {
+    boot: BootId,
+    start: SampleIndex,
+    sent: Instant,
+}
+
+/// What was given to the models.
+enum About {
+    /// A window, and the alarm whose strip it is; `None` for a live one.
+    Window(Arc<Window>, Option<(AlarmId, Strip)>),
+    /// A stretch of the pulse wave.
+    Pulse,
 }
 
 /// What the shards share.
@@ -311,6 +327,9 @@ impl Shard {
         for known in std::mem::take(&mut effects.windows) {
             self.read(id, known, None);
         }
+        for known in std::mem::take(&mut effects.pulses) {
+            self.read_pulse(id, known);
+        }
         self.complete_strips(id, &mut effects);
         if let Some(owned) = self.devices.get_mut(id)
             && effects.batch.records.iter().any(|update| update.ended)
@@ -396,12 +415,36 @@ impl Shard {
         } else {
             Job::Live
         };
-        let (answers, device, sent) = (self.answers.clone(), id.clone(), wall::instant());
-        let task = Task {
+        let task = Task::Window(WindowTask {
             window: Arc::clone(&window),
             calibration: owned.calibration.clone(),
             stretch,
+        });
+        self.submit(id, task, job, (boot, start), About::Window(window, strip));
+    }
+
+    /// Hands a stretch of the pulse wave to the models.
+    fn read_pulse(&mut self, id: &DeviceId, known: KnownPulse) {
+        let Some(owned) = self.devices.get_mut(id) else {
+            return;
         };
+        let KnownPulse { boot, stretch } = known;
+        let start = stretch.start;
+        owned.device.sent_to_models(boot, start);
+        let task = Task::Pulse(stretch);
+        self.submit(id, task, Job::Live, (boot, start), About::Pulse);
+    }
+
+    /// Gives a task to the models, whose answer comes to this shard.
+    fn submit(
+        &self,
+        id: &DeviceId,
+        task: Task,
+        job: Job,
+        (boot, start): (BootId, SampleIndex),
+        about: About,
+    ) {
+        let (answers, device, sent) = (self.answers.clone(), id.clone(), wall::instant());
         let models = self.shared.models.clone();
         models.given();
         self.shared
@@ -411,8 +454,8 @@ impl Shard {
                 let answer = Answer {
                     device,
                     boot,
-                    window,
-                    strip,
+                    start,
+                    about,
                     sent,
                     outcome,
                 };
@@ -421,30 +464,51 @@ impl Shard {
             });
     }
 
-    /// Takes what was read from a window: shows it and notes its findings, or completes the strip of an alarm.
+    /// Takes what the models said.
     async fn answer(&mut self, answer: Answer) {
         self.stage.working();
-        let metrics = Arc::clone(&self.shared.metrics);
         let Answer {
-            device: id,
+            device,
             boot,
-            window,
-            strip,
+            start,
+            about,
             sent,
             outcome,
         } = answer;
-        let start = window.start;
-        let whence = Sent::new(boot, start, strip.is_some());
-        let left_out = match &outcome {
-            Outcome::Done(read) => read.as_ref().as_ref().is_ok_and(Reading::is_partial),
-            Outcome::Shed => true,
+        let at = Asked { boot, start, sent };
+        let said = match outcome {
+            Outcome::Done(said) => Some(*said),
+            Outcome::Shed => None,
         };
-        let read = match outcome {
-            Outcome::Done(read) => Some(*read),
-            Outcome::Shed => {
-                metrics.shed_windows.inc();
-                None
+        match about {
+            About::Window(window, strip) => {
+                let read = said.and_then(|said| said.map(Said::into_window).transpose());
+                self.answer_window(&device, at, window, strip, read).await;
             }
+            About::Pulse => {
+                let read = said.and_then(|said| said.map(Said::into_pulse).transpose());
+                self.answer_pulse(&device, at, read).await;
+            }
+        }
+    }
+
+    /// Takes what was read from a window, if it was: shows it and notes its findings, or completes the strip of an alarm.
+    async fn answer_window(
+        &mut self,
+        id: &DeviceId,
+        at: Asked,
+        window: Arc<Window>,
+        strip: Option<(AlarmId, Strip)>,
+        read: Option<Result<Reading, Error>>,
+    ) {
+        let metrics = Arc::clone(&self.shared.metrics);
+        let Asked { boot, start, sent } = at;
+        let whence = Sent::new(boot, start, strip.is_some());
+        let left_out = if let Some(read) = &read {
+            read.as_ref().is_ok_and(Reading::is_partial)
+        } else {
+            metrics.shed_windows.inc();
+            true
         };
         let reading = match read {
             Some(Ok(reading)) => {
@@ -485,11 +549,11 @@ impl Shard {
                 ..Default::default()
             };
             // Packets are released when the strip is durable, not before.
-            self.commit(&id, batch, sent, Some(whence), None).await;
+            self.commit(id, batch, sent, Some(whence), None).await;
             return;
         }
-        self.tell(&id, boot, &window, reading.as_ref(), left_out);
-        let Some(owned) = self.devices.get_mut(&id) else {
+        self.tell(id, boot, &window, reading.as_ref(), left_out);
+        let Some(owned) = self.devices.get_mut(id) else {
             return;
         };
         let library = self.shared.reader.reconstructor().library();
@@ -497,11 +561,55 @@ impl Shard {
         let mut effects = Effects::default();
         owned.hear_of_window(boot, start, left_out, &mut effects);
         let noted = reading.map(|reading| owned.note(boot, window, reading, form));
+        self.keep(id, at, noted.unwrap_or_default(), effects).await;
+    }
+
+    /// Takes what was read from a stretch of the pulse wave, if it was, and notes what was found.
+    async fn answer_pulse(
+        &mut self,
+        id: &DeviceId,
+        at: Asked,
+        read: Option<Result<PulseReading, Error>>,
+    ) {
+        let (outcome, reading) = match read {
+            Some(Ok(reading)) => {
+                let outcome = match &reading.decision {
+                    Some(decision) if decision.is_usable => "usable",
+                    Some(_) => "unusable",
+                    None => "unasked",
+                };
+                (outcome, Some(reading))
+            }
+            Some(Err(error)) => {
+                tracing::warn!(device = %id, %error, "the model of pulse waves failed");
+                ("failed", None)
+            }
+            None => ("shed", None),
+        };
+        let pulses = &self.shared.metrics.pulses;
+        pulses.with_label_values(&[outcome]).inc();
+        let Some(owned) = self.devices.get_mut(id) else {
+            return;
+        };
+        let library = self.shared.reader.reconstructor().library();
+        let form = library.pulse_rhythm().map(|model| model.form());
+        let noted = reading.map(|reading| owned.note_pulse(at.boot, &reading, form));
+        let noted = noted.unwrap_or_default();
+        self.keep(id, at, noted, Effects::default()).await;
+    }
+
+    /// Lets alarms follow from what was noted of a task, and makes all of it durable; then its packets are released.
+    async fn keep(&mut self, id: &DeviceId, at: Asked, noted: Noted, mut effects: Effects) {
+        let metrics = Arc::clone(&self.shared.metrics);
+        let Asked { boot, start, sent } = at;
+        let Some(owned) = self.devices.get_mut(id) else {
+            return;
+        };
         let Noted {
             steps,
             baseline,
             reports,
-        } = noted.unwrap_or_default();
+        } = noted;
         for report in reports {
             owned.device.monitor().report(report, &mut effects);
         }
@@ -510,17 +618,17 @@ impl Shard {
             metrics.findings.with_label_values(&labels).inc();
         }
         let patient = owned.patient();
-        self.complete_strips(&id, &mut effects);
+        self.complete_strips(id, &mut effects);
         let mut batch = effects.batch;
         batch.findings.extend(steps.into_iter().map(|(_, row)| row));
         batch.baselines.extend(patient.zip(baseline));
         if batch.is_empty() {
-            if let Some(owned) = self.devices.get_mut(&id) {
+            if let Some(owned) = self.devices.get_mut(id) {
                 release(&metrics, owned.device.answered(whence));
             }
             return;
         }
-        self.commit(&id, batch, sent, Some(whence), None).await;
+        self.commit(id, batch, sent, Some(whence), None).await;
     }
 
     /// Tells whoever watches that the models are done with a window.

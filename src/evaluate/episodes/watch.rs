@@ -129,6 +129,9 @@ impl<'a> Watcher<'a> {
         for known in std::mem::take(&mut self.effects.windows) {
             self.read(known);
         }
+        for known in std::mem::take(&mut self.effects.pulses) {
+            self.read_pulse(&known.stretch);
+        }
         let seconds = |at: SampleIndex| at.0 as f64 / self.rate.hz();
         for event in std::mem::take(&mut self.effects.batch.events) {
             match event.state {
@@ -157,6 +160,34 @@ impl<'a> Watcher<'a> {
         self.effects = Effects::default();
     }
 
+    /// Reads a stretch of the pulse wave, in the same way.
+    fn read_pulse(&mut self, stretch: &infer::PulseStretch) {
+        let reader = &self.options.reader;
+        let reading = match reader.read_pulse(stretch) {
+            Ok(reading) => reading,
+            Err(error) => {
+                self.failed.get_or_insert_with(|| error.to_string());
+                return;
+            }
+        };
+        let model = reader.reconstructor().library().pulse_rhythm();
+        let (Some(model), Some(decision)) = (model, &reading.decision) else {
+            return;
+        };
+        let read = Read {
+            record: &self.record,
+            rate: self.rate,
+            anchor: self.anchor,
+            end: stretch.end,
+            findings: reading.finding.as_slice(),
+        };
+        let has_ecg = self.monitor.layout().is_some_and(Layout::has_ecg);
+        let noted = self.course.pulse(&read, (model.form(), decision), has_ecg);
+        for report in noted.reports {
+            self.monitor.report(report, &mut self.effects);
+        }
+    }
+
     /// Reads a window as the pool does, and lets alarms follow from it as the shard does.
     fn read(&mut self, known: Known) {
         let Known {
@@ -167,7 +198,7 @@ impl<'a> Watcher<'a> {
         let mut diagnoses = Vec::new();
         let end = window.end;
         if self.options.diagnose {
-            let task = infer::Task {
+            let task = infer::WindowTask {
                 window: window.into(),
                 calibration: None,
                 stretch,

@@ -7,7 +7,7 @@ use ecg::{
     Window,
 };
 use infer::baseline::Baseline;
-use infer::{Reading, RhythmForm};
+use infer::{PulseReading, PulseRhythmForm, Reading, RhythmForm};
 use ingest::Status;
 use ingest::mqtt::Ack;
 use store::PatientId;
@@ -16,7 +16,9 @@ use super::equipment::{Equipment, Heard};
 use crate::config::Config;
 use crate::device::{Device, Receipt};
 use crate::findings::{Course, Noted, Read};
-use crate::live::{DeviceStatus, Found, LatestWindow, LiveBus, LiveEvent, to_thousandths};
+use crate::live::{
+    DeviceStatus, Found, LatestWindow, LiveBus, LiveEvent, PulseStatus, to_thousandths,
+};
 use crate::monitor::{Effects, Live, Monitor};
 use crate::vitals::Vitals;
 
@@ -54,6 +56,8 @@ pub(super) struct Owned {
     /// The end of the newest window that was read with its twelve leads.
     whole: Option<(BootId, SampleIndex)>,
     equipment: Equipment,
+    /// How the pulse wave of a boot serves.
+    pulse: Option<(BootId, PulseStatus)>,
     pub(super) measurement: Option<(Box<Measurement>, Utc)>,
     vitals: Option<(Box<Vitals>, Utc)>,
     pub(super) patient: Option<String>,
@@ -105,6 +109,7 @@ impl Owned {
             latest: None,
             whole: None,
             equipment: Equipment::default(),
+            pulse: None,
             course,
             measurement: None,
             vitals: None,
@@ -172,6 +177,45 @@ impl Owned {
             findings: reading.into_all().collect(),
         });
         noted
+    }
+
+    /// Takes note of what was read from a stretch of the pulse wave of a boot; what came of it.
+    pub(super) fn note_pulse(
+        &mut self,
+        boot: BootId,
+        reading: &PulseReading,
+        form: Option<&PulseRhythmForm>,
+    ) -> Noted {
+        let view = self.device.view();
+        let (record, layout) = (view.record(), view.layout());
+        let (Some(record), Some(layout), Some(anchor)) = (record, layout, view.anchor()) else {
+            return Noted::default();
+        };
+        let (Some(form), Some(decision)) = (form, &reading.decision) else {
+            return Noted::default();
+        };
+        if record.boot != boot {
+            // Of a record that is closed.
+            return Noted::default();
+        }
+        let known = self.pulse.filter(|(known, _)| *known == boot);
+        let (n_asked, n_unusable) = known.map_or((0, 0), |(_, p)| (p.n_asked, p.n_unusable));
+        let status = PulseStatus {
+            signal: decision.signal,
+            usable: decision.usable,
+            n_asked: n_asked + 1,
+            n_unusable: n_unusable + u64::from(!decision.is_usable),
+        };
+        self.pulse = Some((boot, status));
+        let read = Read {
+            record,
+            rate: layout.base_rate(),
+            anchor,
+            end: decision.end,
+            findings: reading.finding.as_slice(),
+        };
+        let has_windows = layout.has_ecg();
+        self.course.pulse(&read, (form, decision), has_windows)
     }
 
     /// Who wears it, where that is known.
@@ -324,6 +368,10 @@ impl Owned {
             bpm: rate.map(|rate| rate.bpm),
             rate_source: rate.map(|rate| rate.source),
             quality: self.quality.clone(),
+            pulse: self
+                .pulse
+                .filter(|(boot, _)| view.record().is_some_and(|record| record.boot == *boot))
+                .map(|(_, pulse)| pulse),
             measurement: measurement.filter(|(measurement, at)| fresh(measurement.r_peak, *at)),
             vitals: vitals.filter(|(vitals, at)| fresh(vitals.at, *at)),
             findings: self.course.current().map(Found::from).collect(),
