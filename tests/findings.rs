@@ -18,8 +18,12 @@ const LEADS: [Lead; 3] = [Lead::II, Lead::V1, Lead::V5];
 const PAUSE: Duration = Duration::from_millis(80);
 
 fn send(broker: &Mosquitto, device: &str, scenario: &Scenario, seconds: u32) {
+    send_leads(broker, device, scenario, &LEADS, seconds);
+}
+
+fn send_leads(broker: &Mosquitto, device: &str, scenario: &Scenario, leads: &[Lead], seconds: u32) {
     let start = einthoven::wall::utc().plus_seconds(-f64::from(seconds));
-    let mut wearable = Simulated::new(scenario, &LEADS, BootId(1), start).unwrap();
+    let mut wearable = Simulated::new(scenario, leads, BootId(1), start).unwrap();
     let packets = (0..seconds).map(|_| wearable.second().unwrap().encode());
     publish_paced(&broker.url(), device, packets.collect(), PAUSE);
 }
@@ -88,6 +92,59 @@ fn fibrillation_is_an_episode_with_its_evidence() {
     );
     assert_eq!(service.status("/api/v1/devices/af/findings?limit=0"), 422);
     assert!(service.text("/metrics").contains("infer_findings_total{"));
+}
+
+/// Of wearables without electrodes.
+#[test]
+fn fibrillation_is_told_from_a_pulse_alone_and_what_is_unusable_tells_nothing() {
+    let (broker, database) = (Mosquitto::start(), Database::create());
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::run(dir.path(), &broker, &database, "");
+    let mut scenario = Scenario::new(3, SampleRate::new(250.0).unwrap());
+    scenario.ppg_rate = Some(SampleRate::new(50.0).unwrap());
+    send_leads(&broker, "calm", &scenario, &[], 60);
+    scenario.rhythms = vec![(Rhythm::VentricularFibrillation, f64::INFINITY)];
+    send_leads(&broker, "dead", &scenario, &[], 60);
+    scenario.rhythms = vec![(Rhythm::AtrialFibrillation { bpm: 95.0 }, f64::INFINITY)];
+    send_leads(&broker, "af", &scenario, &[], 75);
+
+    let episode = wait_for("an episode", Duration::from_secs(30), || {
+        let answer = service.json("/api/v1/devices/af/findings");
+        named(&answer["episodes"], "pulse_atrial_fibrillation").cloned()
+    });
+    assert_eq!(episode["source"], "ppg-rhythm-1");
+    let evidence = &episode["first"]["evidence"];
+    let text = evidence["text"].as_str().unwrap();
+    assert!(text.starts_with("irregular pulse intervals"), "{text}");
+    assert!(text.ends_with("PPG-green"), "{text}");
+    assert!(evidence["beats"].as_array().unwrap().len() > 20);
+    let alarm = wait_for("an alarm", Duration::from_secs(30), || {
+        let alarms = service.json("/api/v1/alarms?device=af");
+        let of_it = |alarm: &&Value| alarm["condition"] == "atrial_fibrillation";
+        alarms["alarms"].as_array()?.iter().find(of_it).cloned()
+    });
+    assert_eq!(alarm["priority"], "medium");
+    let strip = episode["strip"].as_str().unwrap();
+    assert!(strip.ends_with(alarm["id"].as_str().unwrap()));
+
+    let asked = |device: &str| {
+        wait_for("the pulse's state", Duration::from_secs(30), || {
+            let pulse = service.json(&format!("/api/v1/devices/{device}"))["pulse"].take();
+            (pulse["asked"].as_u64()? >= 9).then_some(pulse)
+        })
+    };
+    let (calm, dead) = (asked("calm"), asked("dead"));
+    assert_eq!(calm["unusable"], 0, "{calm}");
+    assert_eq!(dead["unusable"], dead["asked"], "{dead}");
+    for device in ["calm", "dead"] {
+        let answer = service.json(&format!("/api/v1/devices/{device}/findings"));
+        let found = named(&answer["episodes"], "pulse_atrial_fibrillation");
+        assert_eq!(found, None, "{device}");
+    }
+    let answer = service.json("/api/v1/devices/calm/findings");
+    assert!(named(&answer["episodes"], "pulse_sinus_rhythm").is_some());
+    let metrics = service.text("/metrics");
+    assert!(metrics.contains("infer_pulses_total{outcome=\"unusable\"}"));
 }
 
 /// What the strip of an alarm says was found in it, and the strip itself.

@@ -728,11 +728,11 @@ pub(super) struct Episode {
 
 impl From<&FindingRow> for Episode {
     fn from(row: &FindingRow) -> Self {
-        let condition: Option<Condition> = row.name.parse().ok();
         // Its alarm begins where it begins, so that the id is known.
-        let alarm = condition
-            .filter(|condition| *condition == Condition::AtrialFibrillation)
-            .map(|condition| AlarmId::new(&row.record, condition, row.onset));
+        let of_ecg = row.name == infer::rhythm::FIBRILLATION.name;
+        let of_pulse = row.name == infer::pulse_rhythm::PULSE_FIBRILLATION.name;
+        let condition = Condition::AtrialFibrillation;
+        let alarm = (of_ecg || of_pulse).then(|| AlarmId::new(&row.record, condition, row.onset));
         let strip = alarm.map(strip_of);
         Self {
             end_strip: strip

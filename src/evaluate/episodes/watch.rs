@@ -285,3 +285,67 @@ pub(super) fn recording(path: &Path, options: &Options) -> Result<RecordScore, S
     let (raised, seconds) = watcher.end()?;
     Ok(RecordScore::of(name, seconds / 3600.0, &reference, &raised))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wearable::Simulated;
+    use ecg::Lead;
+    use ecg::simulate::{Rhythm, Scenario};
+    use std::sync::Arc;
+
+    /// Alarms of atrial fibrillation in two minutes of fibrillation and two of sinus rhythm, with these leads, which are flat
+    /// where they are `lost`, and a pulse wave: from when to when, s, and why.
+    fn fibrillation(leads: &[Lead], lost: bool) -> Vec<(f64, f64, String)> {
+        let library = infer::Library::shipped().unwrap();
+        let reader = infer::Reader::new(library, infer::statements::Limits::default()).unwrap();
+        let options = Options {
+            dsp: dsp::Config::default(),
+            alarm: alarm::Config::default(),
+            reader: Arc::new(reader),
+            diagnose: false,
+            weights: ventricular::Options::default(),
+        };
+        let mut scenario = Scenario::new(5, SampleRate::new(250.0).unwrap());
+        scenario.ppg_rate = Some(SampleRate::new(50.0).unwrap());
+        scenario.rhythms = vec![
+            (Rhythm::AtrialFibrillation { bpm: 95.0 }, 120.0),
+            (Rhythm::Sinus { bpm: 70.0 }, f64::INFINITY),
+        ];
+        let mut wearable = Simulated::new(&scenario, leads, BootId(0), Utc(0)).unwrap();
+        let layout = wearable.layout().clone();
+        let mut watcher = Watcher::new(&options, Models::default(), &layout).unwrap();
+        for _ in 0..240 {
+            let mut block = wearable.second().unwrap().to_block();
+            for signal in block.signals.iter_mut().take(leads.len()) {
+                if lost {
+                    signal.samples.fill(0.0);
+                }
+            }
+            watcher.block(&block);
+        }
+        let (raised, _) = watcher.end().unwrap();
+        raised
+            .into_iter()
+            .filter(|raised| raised.condition == Condition::AtrialFibrillation)
+            .map(|raised| (raised.out, raised.end, raised.evidence))
+            .collect()
+    }
+
+    #[test]
+    fn fibrillation_is_alarmed_from_the_pulse_where_the_ecg_cannot_tell() {
+        let check = |leads: &[Lead], lost: bool, says: &str| {
+            let alarms = fibrillation(leads, lost);
+            let [(out, end, evidence)] = &alarms[..] else {
+                panic!("{alarms:?}");
+            };
+            assert!(evidence.starts_with(says), "{evidence}");
+            assert!((30.0..75.0).contains(out), "{out}");
+            assert!((120.0..175.0).contains(end), "{end}");
+        };
+        let pulse = "Irregular pulse, atrial fibrillation likely (PPG): irregular pulse intervals";
+        check(&[], false, pulse);
+        check(&[Lead::II], true, pulse);
+        check(&[Lead::II], false, "Atrial fibrillation: irregular RR");
+    }
+}
