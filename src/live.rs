@@ -53,7 +53,7 @@ pub enum LiveEvent {
         outcome: ReadingOutcome,
     },
     /// How a device is.
-    Status(DeviceStatus),
+    Status(Box<DeviceStatus>),
     /// A step of an alarm, durable already.
     Alarm {
         /// Whose it is.

@@ -129,7 +129,7 @@ fn fibrillation_is_told_from_a_pulse_alone_and_what_is_unusable_tells_nothing() 
 
     let asked = |device: &str| {
         wait_for("the pulse's state", Duration::from_secs(30), || {
-            let pulse = service.json(&format!("/api/v1/devices/{device}"))["pulse"].take();
+            let pulse = service.json(&format!("/api/v1/devices/{device}"))["pulse_rhythm"].take();
             (pulse["asked"].as_u64()? >= 9).then_some(pulse)
         })
     };

@@ -304,7 +304,7 @@ impl Judge<'_> {
         }
     }
 
-    /// An extreme rate of `n` pulses on end, their intervals alike within `spread`, where there is no ECG to tell. While the
+    /// An extreme rate of `n` pulses on end, most of their intervals alike within `spread`, where there is no ECG to tell. While the
     /// pulse is uneven, an alarm that stands goes by the mean of the last intervals.
     fn by_pulse(
         &self,
@@ -315,8 +315,8 @@ impl Judge<'_> {
         back: impl Fn(f64) -> bool,
     ) -> Verdict {
         let even = self.memory.even_pulse(usize::from(n), spread, self.at);
-        if let Some((onset, mean)) = even.filter(|(_, mean)| beyond(*mean)) {
-            let evidence = format!("{n} pulses at {mean:.0}/min, no ECG that can be judged");
+        if let Some((onset, rate)) = even.filter(|(_, rate)| beyond(*rate)) {
+            let evidence = format!("{n} pulses at {rate:.0}/min, no ECG that can be judged");
             return present(condition, onset, evidence);
         }
         let fresh = |rate: &ecg::Rate| self.at < rate.at.after(self.memory.spans.rate_stale);

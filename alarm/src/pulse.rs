@@ -30,14 +30,15 @@ const LONGEST_SECONDS: f64 = 2.0;
 /// How long no pulse must come for the heart to be taken to move no blood.
 pub(crate) const ARREST_SECONDS: f64 = 2.9;
 
+/// A pulse is even if this share of its intervals is alike: one may have been missed, or be early.
+const ALIKE: f64 = 0.75;
+
 /// How long no pulse must come, where there is no ECG, for it to be lost...
 pub(crate) const LOST_SECONDS: f64 = 6.0;
 /// ...which is told within so many seconds, while the pulse before is known...
 const LOST_WITHIN_SECONDS: f64 = 1.0;
-/// ...which had at least so many intervals, and as many seconds of its end that could be used...
+/// ...which had at least so many intervals, and as many seconds of its end that could be used.
 const BEFORE: usize = 3;
-/// ...and this share of the intervals alike.
-const BEFORE_ALIKE: f64 = 0.75;
 /// What is smaller than this share of a usual pulse before is noise that was taken for one.
 const WEAK: f32 = 0.3;
 /// A pulse is back with so many pulses on end in as many seconds, none of them smaller than half of the greatest...
@@ -158,8 +159,8 @@ impl Memory {
             .then(|| 60.0 * (n - 1) as f64 / seconds)
     }
 
-    /// The first of the last `n` pulses and their mean rate per minute, where each interval is within `spread` of their median,
-    /// the next one is not overdue and the signal could be used.
+    /// The first of the last `n` pulses and the rate of their median interval per minute, where enough of the intervals are within
+    /// `spread` of it, the next pulse is not overdue and the signal could be used.
     pub(crate) fn even_pulse(
         &self,
         n: usize,
@@ -168,14 +169,10 @@ impl Memory {
     ) -> Option<(SampleIndex, f64)> {
         let first = *self.pulses.get(self.pulses.len().checked_sub(n)?)?;
         let intervals = self.pulse_intervals(first.before(SampleCount(1)), at);
-        let (median, _) = median_deviation(&intervals)?;
-        let alike = |interval: &f64| (interval / median - 1.0).abs() <= spread;
+        let median = even(&intervals, spread)?;
         let goes_on = self.pulse_age(at)? <= 1.6 * median + 0.2;
-        let sum: f64 = intervals.iter().sum();
-        (goes_on
-            && intervals.iter().all(alike)
-            && self.pulse_share(|heard| heard.score) >= SURE_SHARE)
-            .then(|| (first, 60.0 * intervals.len() as f64 / sum))
+        (goes_on && self.pulse_share(|heard| heard.score) >= SURE_SHARE)
+            .then(|| (first, 60.0 / median))
     }
 
     /// The last pulse and the rate before it, if none has come for [`LOST_SECONDS`], and not for much longer, but for weak ones,
@@ -198,11 +195,8 @@ impl Memory {
         }
         let intervals = strong.iter().zip(&strong[1..]);
         let intervals: Vec<f64> = intervals.map(|(a, b)| self.seconds(*a, *b)).collect();
-        let (median, _) = median_deviation(&intervals)?;
-        let alike = |interval: &&f64| (*interval / median - 1.0).abs() <= EVEN;
-        let alike = intervals.iter().filter(alike).count() as f64;
-        let even = alike >= BEFORE_ALIKE * intervals.len() as f64;
-        (even && self.heard_pulse(last)).then(|| (last, 60.0 / median))
+        let median = even(&intervals, EVEN)?;
+        self.heard_pulse(last).then(|| (last, 60.0 / median))
     }
 
     /// Whether a pulse that was lost is back.
@@ -278,6 +272,14 @@ impl Memory {
         let counts = |heard: &Heard| heard.score >= Quality::USABLE || flat && heard.flat;
         pressure.map_or(0.0, |signal| signal.share(counts))
     }
+}
+
+/// The median of intervals of which enough are within `spread` of it.
+fn even(intervals: &[f64], spread: f64) -> Option<f64> {
+    let (median, _) = median_deviation(intervals)?;
+    let alike = |interval: &&f64| (*interval / median - 1.0).abs() <= spread;
+    let alike = intervals.iter().filter(alike).count() as f64;
+    (alike >= ALIKE * intervals.len() as f64).then_some(median)
 }
 
 /// The median, and the median of the distances from it relative to it.

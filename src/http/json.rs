@@ -117,7 +117,7 @@ pub(super) struct Device {
     /// The last judged second of each signal.
     pub(super) quality: std::collections::BTreeMap<&'static str, SignalQuality>,
     /// How its pulse wave serves to tell a rhythm; null where there is none, or the ECG tells.
-    pub(super) pulse: Option<PulseRhythm>,
+    pub(super) pulse_rhythm: Option<PulseRhythm>,
     /// What was measured of the newest beats; null where nothing was of late.
     pub(super) measurement: Option<Measurement>,
     /// What its pulse says beyond the rate; null without a PPG or arterial pressure, and where nothing came of late.
@@ -357,7 +357,7 @@ impl From<&DeviceStatus> for Device {
                     )
                 })
                 .collect(),
-            pulse: status.pulse.map(|pulse| PulseRhythm {
+            pulse_rhythm: status.pulse.map(|pulse| PulseRhythm {
                 signal: pulse.signal.name(),
                 usable: pulse.usable,
                 asked: pulse.n_asked,

@@ -106,7 +106,7 @@ async fn render(service: &Service, event: &LiveEvent, only: Option<&[DeviceId]>)
             outcome,
         } => named("reading").json_data(json::Reading::new(device, *boot, *start..*end, *outcome)),
         LiveEvent::Status(status) => {
-            named("status").json_data(json::Device::from(status).paused(&service.outgoing))
+            named("status").json_data(json::Device::from(status.as_ref()).paused(&service.outgoing))
         }
         LiveEvent::Alarm { alarm, .. } => {
             // Looked up, so that what is shown is what is stored.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ecg::{AlarmId, BootId, DeviceId, SampleIndex, Strip, Utc, Window};
+use ecg::{AlarmId, BootId, DeviceId, Strip, Utc, Window};
 use infer::{Error, Job, Outcome, Pool, PulseReading, Reader, Reading, Said, Task, WindowTask};
 use ingest::mqtt::{Ack, Delivery};
 use ingest::{ClockEvent, Packet, Status, TopicKind};
@@ -108,19 +108,15 @@ pub type Calibrations = Arc<HashMap<String, Arc<infer::Calibration>>>;
 /// What a model said of a window.
 struct Answer {
     device: DeviceId,
-    boot: BootId,
-    /// The first sample that was read.
-    start: SampleIndex,
+    at: Asked,
     about: About,
-    sent: Instant,
     outcome: Outcome,
 }
 
-/// What an answer is to: the boot and the first sample of what was read, and when it was given to the models.
+/// What an answer is to: what was read, and when it was given to the models.
 #[derive(Clone, Copy)]
 struct Asked {
-    boot: BootId,
-    start: SampleIndex,
+    whence: Sent,
     sent: Instant,
 }
 
@@ -420,7 +416,7 @@ impl Shard {
             calibration: owned.calibration.clone(),
             stretch,
         });
-        self.submit(id, task, job, (boot, start), About::Window(window, strip));
+        self.submit(id, task, job, whence, About::Window(window, strip));
     }
 
     /// Hands a stretch of the pulse wave to the models.
@@ -429,21 +425,14 @@ impl Shard {
             return;
         };
         let KnownPulse { boot, stretch } = known;
-        let start = stretch.start;
-        owned.device.sent_to_models(boot, start);
+        let whence = Sent::new(boot, stretch.start, false);
+        owned.device.sent_to_models(whence);
         let task = Task::Pulse(stretch);
-        self.submit(id, task, Job::Live, (boot, start), About::Pulse);
+        self.submit(id, task, Job::Live, whence, About::Pulse);
     }
 
     /// Gives a task to the models, whose answer comes to this shard.
-    fn submit(
-        &self,
-        id: &DeviceId,
-        task: Task,
-        job: Job,
-        (boot, start): (BootId, SampleIndex),
-        about: About,
-    ) {
+    fn submit(&self, id: &DeviceId, task: Task, job: Job, whence: Sent, about: About) {
         let (answers, device, sent) = (self.answers.clone(), id.clone(), wall::instant());
         let models = self.shared.models.clone();
         models.given();
@@ -453,10 +442,8 @@ impl Shard {
                 models.done();
                 let answer = Answer {
                     device,
-                    boot,
-                    start,
+                    at: Asked { whence, sent },
                     about,
-                    sent,
                     outcome,
                 };
                 // The shard may have stopped; what is unacked comes again.
@@ -469,13 +456,10 @@ impl Shard {
         self.stage.working();
         let Answer {
             device,
-            boot,
-            start,
+            at,
             about,
-            sent,
             outcome,
         } = answer;
-        let at = Asked { boot, start, sent };
         let said = match outcome {
             Outcome::Done(said) => Some(*said),
             Outcome::Shed => None,
@@ -502,8 +486,8 @@ impl Shard {
         read: Option<Result<Reading, Error>>,
     ) {
         let metrics = Arc::clone(&self.shared.metrics);
-        let Asked { boot, start, sent } = at;
-        let whence = Sent::new(boot, start, strip.is_some());
+        let Asked { whence, sent } = at;
+        let boot = whence.boot;
         let left_out = if let Some(read) = &read {
             read.as_ref().is_ok_and(Reading::is_partial)
         } else {
@@ -559,7 +543,7 @@ impl Shard {
         let library = self.shared.reader.reconstructor().library();
         let form = library.rhythm().map(|model| model.form());
         let mut effects = Effects::default();
-        owned.hear_of_window(boot, start, left_out, &mut effects);
+        owned.hear_of_window(boot, whence.start, left_out, &mut effects);
         let noted = reading.map(|reading| owned.note(boot, window, reading, form));
         self.keep(id, at, noted.unwrap_or_default(), effects).await;
     }
@@ -593,7 +577,7 @@ impl Shard {
         };
         let library = self.shared.reader.reconstructor().library();
         let form = library.pulse_rhythm().map(|model| model.form());
-        let noted = reading.map(|reading| owned.note_pulse(at.boot, &reading, form));
+        let noted = reading.map(|reading| owned.note_pulse(at.whence.boot, &reading, form));
         let noted = noted.unwrap_or_default();
         self.keep(id, at, noted, Effects::default()).await;
     }
@@ -601,7 +585,7 @@ impl Shard {
     /// Lets alarms follow from what was noted of a task, and makes all of it durable; then its packets are released.
     async fn keep(&mut self, id: &DeviceId, at: Asked, noted: Noted, mut effects: Effects) {
         let metrics = Arc::clone(&self.shared.metrics);
-        let Asked { boot, start, sent } = at;
+        let Asked { whence, sent } = at;
         let Some(owned) = self.devices.get_mut(id) else {
             return;
         };
@@ -712,7 +696,9 @@ impl Shard {
                 owned.rate = None;
                 self.shared.metrics.devices_online.dec();
                 let status = owned.status(&id);
-                self.shared.live.publish(LiveEvent::Status(status));
+                self.shared
+                    .live
+                    .publish(LiveEvent::Status(Box::new(status)));
             }
             let forget = quiet.is_some_and(|quiet| quiet > config.forget_after.as_secs_f64())
                 && owned.device.n_held() == 0

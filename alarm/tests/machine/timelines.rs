@@ -396,15 +396,13 @@ fn an_even_pulse_alone_has_extreme_rates() {
     let new = || pulse(Scenario::new(&["PPG"], 60), 0.7, 20.0, 0.8);
     let fast = pulse(pulse(new(), 20.0, 40.0, 0.4), 40.0, 60.0, 0.8);
     assert_snapshot!(fast.timeline(), @"
-    24.80 s high extreme_tachycardia active, onset 20.00 s: 13 pulses at 150/min, no ECG that can be judged
-    40.80 s high extreme_tachycardia latched, onset 20.00 s: pulse 75/min
+    23.60 s high extreme_tachycardia active, onset 18.30 s: 13 pulses at 150/min, no ECG that can be judged
+    43.20 s high extreme_tachycardia latched, onset 18.30 s: pulse 75/min
     ");
     let slow = pulse(pulse(new(), 20.0, 40.0, 1.6), 40.0, 60.0, 0.8);
     assert_snapshot!(slow.timeline(), @"
-    25.00 s medium low_rate active, onset 20.00 s: rate 38/min, under the limit of 50/min for 5 s (PPG)
-    26.40 s high extreme_bradycardia active, onset 20.00 s: 5 pulses at 38/min, no ECG that can be judged
-    26.40 s medium low_rate cleared, onset 20.00 s: extreme_bradycardia is announced instead
-    40.00 s high extreme_bradycardia latched, onset 20.00 s: pulse 75/min
+    24.80 s high extreme_bradycardia active, onset 19.90 s: 5 pulses at 38/min, no ECG that can be judged
+    40.80 s high extreme_bradycardia latched, onset 19.90 s: pulse 75/min
     ");
     // Every second crest is the dicrotic wave of the one before.
     let mut doubled = new();

@@ -1,5 +1,7 @@
 //! How far the pulses of the last seconds can be relied on.
 
+use std::ops::Range;
+
 use super::crests::{N_FORM, SPAN_SECONDS, Upstroke, Wave, log, seconds};
 use super::grid::HZ;
 
@@ -66,7 +68,6 @@ pub(super) fn measures(wave: &Wave, end: u64) -> [f32; N_CLARITY] {
 
     let (mut count, mut total, mut low, mut high) = (0.0f32, 0.0, f32::INFINITY, f32::NEG_INFINITY);
     let (mut still, mut longest) = (0u32, 0u32);
-    let (mut rough, mut smooth) = (0.0, 0.0);
     for at in start..end {
         let height = wave.height(at);
         if height.is_nan() {
@@ -76,29 +77,14 @@ pub(super) fn measures(wave: &Wave, end: u64) -> [f32; N_CLARITY] {
         total += height;
         low = low.min(height);
         high = high.max(height);
-        let (slope, next) = (wave.slope(at), wave.slope(at + 1));
-        if slope.abs() <= 0.003 * usual {
+        if wave.slope(at).abs() <= 0.003 * usual {
             still += 1;
             longest = longest.max(still);
         } else {
             still = 0;
         }
-        if at + 1 < end && !(slope + next).is_nan() {
-            rough += (slope - next).abs();
-            smooth += slope.abs();
-        }
     }
-    let level = total / count.max(1.0);
-    let (mut second, mut third) = (0.0f32, 0.0f32);
-    for at in start..end {
-        let x = (wave.height(at) - level) / (high - low).max(f32::MIN_POSITIVE);
-        if !x.is_nan() {
-            second += x * x;
-            third += x * x * x;
-        }
-    }
-    let variance = (second / count.max(1.0)).max(1e-6);
-    let skewness = third / count.max(1.0) / variance.powf(1.5);
+    let skewness = skewness(wave, start..end, total / count.max(1.0), high - low);
     let (_, alike) = wave.period(end.saturating_sub(1));
     let last = pulses.last().map_or(3.0, |p| seconds(end - p.at));
     [
@@ -115,7 +101,7 @@ pub(super) fn measures(wave: &Wave, end: u64) -> [f32; N_CLARITY] {
         log(other / usual.max(f32::MIN_POSITIVE)),
         log((high - low) / usual.max(f32::MIN_POSITIVE)),
         skewness,
-        rough / smooth.max(f32::MIN_POSITIVE),
+        wave.roughness(start, end.saturating_sub(1)),
         longest as f32,
         alike,
         last,
@@ -123,6 +109,21 @@ pub(super) fn measures(wave: &Wave, end: u64) -> [f32; N_CLARITY] {
         n,
         count,
         all().count() as f32,
-        log(usual / level.abs().max(f32::MIN_POSITIVE)),
+        log(usual / (total / count.max(1.0)).abs().max(f32::MIN_POSITIVE)),
     ]
+}
+
+/// The skewness of the wave, whose mean is `level` and whose range is `range`.
+fn skewness(wave: &Wave, span: Range<u64>, level: f32, range: f32) -> f32 {
+    let (mut n, mut second, mut third) = (0.0f32, 0.0f32, 0.0f32);
+    for at in span {
+        let x = (wave.height(at) - level) / range.max(f32::MIN_POSITIVE);
+        if !x.is_nan() {
+            n += 1.0;
+            second += x * x;
+            third += x * x * x;
+        }
+    }
+    let n = n.max(1.0);
+    third / n / (second / n).max(1e-6).powf(1.5)
 }

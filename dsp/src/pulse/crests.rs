@@ -26,7 +26,8 @@ const SPAN: u64 = 300;
 const RING: usize = 512;
 /// Points of the form: from so many before the steepest point to [`LOOK`] after it.
 const BEFORE: u64 = 10;
-pub(super) const N_FORM: usize = (BEFORE + LOOK) as usize;
+pub(super) const N_FORM: usize = 20;
+const _: () = assert!(N_FORM as u64 == BEFORE + LOOK);
 /// Upstrokes remembered at most: as close as they can be.
 const MOST: usize = 64;
 /// Lags of the correlation of the wave with itself, in steps of 40 ms: 0.28 to 1.6 s.
@@ -169,17 +170,15 @@ impl Wave {
             *point = self.height(at);
         }
         let mean = form.iter().sum::<f32>() / N_FORM as f32;
-        form.iter_mut().for_each(|point| *point -= mean);
-        let length = dot(&form, &form).sqrt();
-        form.iter_mut()
-            .for_each(|point| *point /= length.max(f32::MIN_POSITIVE));
+        let centred = form.map(|point| point - mean);
+        let length = dot(&centred, &centred).sqrt().max(f32::MIN_POSITIVE);
         Some(Upstroke {
             at,
             foot,
             peak,
             slope,
             opinion: 0.0,
-            form,
+            form: centred.map(|point| point / length),
         })
     }
 
@@ -214,12 +213,12 @@ impl Wave {
         let (low_after, _) = range(own.peak.0, at + LOOK);
         // The steepest upstroke from so many to so many samples before, and how long ago it was.
         let steepest = |from: u64, to: u64| {
-            let within = self
+            let mut within = self
                 .upstrokes
                 .iter()
                 .filter(|u| (to..=from).contains(&(at - u.at)));
             let most = within.clone().map(|u| u.slope).fold(0.0, f32::max);
-            let last = within.filter(|u| u.slope >= most).next_back();
+            let last = within.rfind(|u| u.slope >= most);
             (log(most / slope), last.map_or(2.0, |u| seconds(at - u.at)))
         };
         let since = |part: f32| {
@@ -237,28 +236,11 @@ impl Wave {
             let near = ago.saturating_sub(4)..=ago + 4;
             near.map(|at| self.slope(at)).fold(0.0, f32::max) / slope
         };
-        let mut mean = [0.0; N_FORM];
-        let mut likest = -1.0f32;
-        for other in self
-            .upstrokes
-            .iter()
-            .filter(|other| other.slope >= 0.6 * usual)
-        {
-            other.add_to(&mut mean);
-            likest = likest.max(own.likeness(&other.form));
-        }
-        let length = dot(&mean, &mean).sqrt().max(f32::MIN_POSITIVE);
+        let (like_mean, likest) = self.likeness(own, 0.6 * usual);
         let above = |at: u64| self.slope(at) > 0.5 * slope;
         let width = (at..=at + LOOK).take_while(|at| above(*at)).count()
             + (at - FOOT..at).rev().take_while(|at| above(*at)).count();
-        let (mut rough, mut smooth) = (0.0, 0.0);
-        for at in at.saturating_sub(100)..at + LOOK {
-            let (a, b) = (self.slope(at), self.slope(at + 1));
-            if !(a + b).is_nan() {
-                rough += (a - b).abs();
-                smooth += a.abs();
-            }
-        }
+        let roughness = self.roughness(at.saturating_sub(100), at + LOOK);
         let span = seconds((at - self.upstrokes.front().map_or(at, |first| first.at)).max(25));
         let of = |part: f32, whole: f32| part / whole.max(f32::MIN_POSITIVE);
         [
@@ -286,13 +268,38 @@ impl Wave {
             since(0.6) / seconds(period),
             seconds(own.peak.0 - own.foot.0),
             width as f32,
-            own.likeness(&mean) / length,
+            like_mean,
             likest,
-            of(rough, smooth),
+            roughness,
             of(own.peak.1 - low_after, rise),
             self.upstrokes.len() as f32 / span,
             of(rise, slope),
         ]
+    }
+
+    /// How much an upstroke is like the mean of those that are steeper than `least`, and like the likest of them.
+    fn likeness(&self, own: &Upstroke, least: f32) -> (f32, f32) {
+        let mut mean = [0.0; N_FORM];
+        let mut likest = -1.0f32;
+        for other in self.upstrokes.iter().filter(|other| other.slope >= least) {
+            other.add_to(&mut mean);
+            likest = likest.max(own.likeness(&other.form));
+        }
+        let length = dot(&mean, &mean).sqrt().max(f32::MIN_POSITIVE);
+        (own.likeness(&mean) / length, likest)
+    }
+
+    /// How much slopes change from `from` to before `to` against how great they are.
+    pub(super) fn roughness(&self, from: u64, to: u64) -> f32 {
+        let (mut rough, mut smooth) = (0.0, 0.0);
+        for at in from..to {
+            let (a, b) = (self.slope(at), self.slope(at + 1));
+            if !(a + b).is_nan() {
+                rough += (a - b).abs();
+                smooth += a.abs();
+            }
+        }
+        rough / smooth.max(f32::MIN_POSITIVE)
     }
 
     /// The lag at which the wave before `at` is most like itself, on the grid, and how much, -1 to 1.
@@ -329,9 +336,12 @@ fn slot(at: u64) -> usize {
     usize::try_from(at % RING as u64).unwrap_or(0)
 }
 
+/// As [`HZ`], for what is measured.
+const RATE: f32 = 50.0;
+
 /// Samples of the grid in seconds.
 pub(super) fn seconds(n: u64) -> f32 {
-    n as f32 / HZ as f32
+    n as f32 / RATE
 }
 
 /// The natural logarithm, of what is hardly anything -6.

@@ -50,7 +50,6 @@ impl Grid {
     pub(super) fn reset(&mut self, start: SampleIndex) {
         self.recent = [None; 4];
         self.next = start.0;
-        self.k = 0;
         // The first sample of the grid that has a native one before it.
         #[expect(
             clippy::cast_possible_truncation,
@@ -58,7 +57,10 @@ impl Grid {
             reason = "float to integer casts saturate"
         )]
         let near = (start.0 as f64 / self.step) as u64;
-        self.k = (near..).find(|k| self.before(*k) > start.0).unwrap_or(near);
+        self.k = near;
+        while self.before(self.k) <= start.0 {
+            self.k += 1;
+        }
     }
 
     /// The native sample at or before one of the grid.

@@ -336,7 +336,7 @@ impl Owned {
             }
         }
         if changed && watched {
-            bus.publish(LiveEvent::Status(self.status(id)));
+            bus.publish(LiveEvent::Status(Box::new(self.status(id))));
         }
     }
 
