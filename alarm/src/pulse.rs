@@ -269,7 +269,7 @@ impl Memory {
     /// as well.
     fn pressure_share(&self, flat: bool) -> f64 {
         let pressure = self.signals.iter().find(|s| s.kind == SignalKind::Abp);
-        let counts = |heard: &Heard| heard.score >= Quality::USABLE || flat && heard.flat;
+        let counts = |heard: &Heard| heard.sensor >= Quality::USABLE || flat && heard.flat;
         pressure.map_or(0.0, |signal| signal.share(counts))
     }
 }

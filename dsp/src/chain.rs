@@ -45,7 +45,7 @@ use crate::{Config, Error, delineate};
 /// Longer blocks are taken in piece by piece.
 const BITE_SECONDS: f64 = 1.0;
 
-/// What a PPG scores at least, by its noise, where the sensor is not the matter.
+/// What a signal with a pulse scores at least, by its noise, where the sensor is not the matter.
 const SENSOR_WORKS: f32 = 0.85;
 
 /// Zeros stand for samples that mean nothing.
@@ -636,12 +636,11 @@ fn preferences(layout: &Layout) -> (Vec<usize>, Vec<usize>) {
     (ecg, pulse)
 }
 
-/// The quality of a second of a PPG whose pulses cannot be told is no better than they are clear.
+/// The quality of a second of a PPG or an arterial pressure whose pulses cannot be told is no better than they are clear.
 fn cleared(mut quality: Quality, clarity: &mut VecDeque<(u64, f32)>, base: SampleRate) -> Quality {
     let second = second_of(quality.start.0, base);
     while let Some((judged, score)) = clarity.pop_front_if(|(judged, _)| *judged <= second) {
-        let ppg = matches!(quality.signal, SignalKind::Ppg(_));
-        if ppg && judged == second && quality.usable() && score < Quality::USABLE {
+        if judged == second && quality.usable() && score < Quality::USABLE {
             quality.reason = if quality.score >= SENSOR_WORKS {
                 QualityReason::Unclear
             } else {

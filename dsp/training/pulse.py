@@ -207,7 +207,7 @@ def main():
     parser.add_argument("lists", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--folds", type=Path)
-    parser.add_argument("--clear", type=float, default=0.8, help="the probability that is a score of a half")
+    parser.add_argument("--clear", type=float, default=0.763, help="the probability that is a score of a half")
     args = parser.parse_args()
     signals = read(args.data, args.lists)
     names = sorted({s.record for s in signals})
