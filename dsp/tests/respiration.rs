@@ -70,8 +70,9 @@ fn the_breath_of_simulated_patients_is_told() {
             let (n, median, ninety) = quantiles(windows.iter().filter_map(|(error, _)| *error));
             let share = n as f64 / windows.len() as f64;
             println!("{breaths}: told {share:.2}, error {median:.2}, 90 % {ninety:.2}");
-            assert!(share > least && median < 0.3, "{breaths}: {share} {median}");
+            assert!(n > 0 && median < 0.3, "{breaths}: {median}");
             // 30 a minute are near half of a pulse of 64.
+            assert!(share > least || breaths > 24.0, "{breaths}: {share}");
             assert!(ninety < most || breaths > 20.0, "{breaths}: {ninety}");
         }
     }
