@@ -1,4 +1,4 @@
-//! What the pulse says of a patient beyond its rate: variability, breath, perfusion.
+//! What the pulse says of a patient beyond its rate: variability, breath, perfusion, and how long it takes from the heart.
 //!
 //! **Pure: what the chain says of a record goes in, what is known every four seconds comes out.** All of it needs longer than
 //! the chain remembers, so after a restart it starts anew and is complete five minutes later; nothing alarms on it.
@@ -19,6 +19,10 @@ const PERFUSION_PULSES: usize = 16;
 const FEWEST_PULSES: usize = 5;
 /// Where a pulse is a greater share of the level, that is no level: somebody took the mean off.
 const GREATEST_PERFUSION: f32 = 0.1;
+/// The arrival time is the median over so many pulses...
+const ARRIVAL_PULSES: usize = 32;
+/// ...each from the last R peak that is so many seconds before its onset.
+const ARRIVAL_SECONDS: (f64, f64) = (0.08, 0.6);
 /// Pulses that wait for their second to be judged, and seconds judged, at most.
 const MOST_WAITING: usize = 64;
 
@@ -34,6 +38,9 @@ pub struct Vitals {
     /// The amplitude of the last pulses against the level of the signal, percent; `None` where the level is not that of the
     /// light.
     pub perfusion_percent: Option<f32>,
+    /// The pulse arrival time: from the R peak to the onset of its pulse, median, ms. It has the pre-ejection period in it, so
+    /// it is not the transit time alone, and the delay of the sensor. `None` without an ECG.
+    pub arrival_ms: Option<f32>,
 }
 
 /// Collects the pulses of one record.
@@ -44,6 +51,10 @@ pub struct Collector {
     respiration: Respiration,
     /// Of the last pulses, the amplitude as a share of the level.
     perfusion: VecDeque<f32>,
+    /// Of the last pulses, seconds from the R peak.
+    arrivals: VecDeque<f64>,
+    /// The last beats of the ECG.
+    beats: VecDeque<SampleIndex>,
     breath: Option<Rate>,
     /// Pulses of seconds that are not judged yet.
     waiting: VecDeque<Pulse>,
@@ -65,6 +76,8 @@ impl Collector {
             variability: Variability::new(at, rate),
             respiration: Respiration::new(at, rate),
             perfusion: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            beats: VecDeque::new(),
             breath: None,
             waiting: VecDeque::new(),
             seconds: VecDeque::new(),
@@ -83,6 +96,13 @@ impl Collector {
                 }
                 None
             }
+            Output::Beat(beat) => {
+                self.beats.push_back(beat.r_peak);
+                if self.beats.len() > MOST_WAITING {
+                    self.beats.pop_front();
+                }
+                None
+            }
             Output::Quality(quality) => {
                 self.judge(quality);
                 None
@@ -97,6 +117,8 @@ impl Collector {
         self.waiting.clear();
         self.seconds.clear();
         self.perfusion.clear();
+        self.arrivals.clear();
+        self.beats.clear();
         self.seen = false;
         self.breath = None;
         self.variability.interrupt();
@@ -109,6 +131,8 @@ impl Collector {
         self.variability.heap_bytes()
             + self.respiration.heap_bytes()
             + self.perfusion.capacity() * size_of::<f32>()
+            + self.arrivals.capacity() * size_of::<f64>()
+            + self.beats.capacity() * size_of::<SampleIndex>()
             + self.waiting.capacity() * size_of::<Pulse>()
             + self.seconds.capacity() * size_of::<(SampleIndex, bool)>()
     }
@@ -158,6 +182,26 @@ impl Collector {
         }
         self.perfusion
             .push_back(pulse.amplitude / pulse.level.abs());
+        let (least, most) = ARRIVAL_SECONDS;
+        let latest = pulse.onset.before(self.rate.count(least));
+        let beat = self.beats.iter().rfind(|beat| **beat <= latest);
+        let late = beat.map(|beat| self.rate.seconds(pulse.onset.since(*beat)));
+        if let Some(late) = late.filter(|late| *late <= most) {
+            if self.arrivals.len() == ARRIVAL_PULSES {
+                self.arrivals.pop_front();
+            }
+            self.arrivals.push_back(late);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a few hundred")]
+    fn arrival_ms(&self) -> Option<f32> {
+        let mut late: Vec<f64> = self.arrivals.iter().copied().collect();
+        late.sort_by(f64::total_cmp);
+        let middle = late.get(late.len() / 2);
+        middle
+            .filter(|_| late.len() >= FEWEST_PULSES)
+            .map(|late| (1000.0 * late) as f32)
     }
 
     fn vitals(&self, at: SampleIndex) -> Vitals {
@@ -172,6 +216,7 @@ impl Collector {
             perfusion_percent: share
                 .filter(|share| *share <= GREATEST_PERFUSION)
                 .map(|share| 100.0 * share),
+            arrival_ms: self.arrival_ms(),
         }
     }
 }
@@ -322,6 +367,42 @@ mod tests {
             breaths_per_minute: Some(14.0),
             ..Scenario::new(seed, rate)
         }
+    }
+
+    #[test]
+    fn a_pulse_arrives_so_long_after_its_beat() {
+        let rate = SampleRate::new(250.0).unwrap();
+        let spec = |kind| SignalSpec { kind, rate };
+        let kinds = [SignalKind::Ecg(ecg::Lead::II), SignalKind::Abp];
+        let layout = Layout::new(&kinds.map(spec)).unwrap();
+        let mut collector = Collector::new(&layout, SampleIndex(0)).unwrap();
+        let mut told = None;
+        for second in 0..20u64 {
+            let at = |ms: u64| SampleIndex((1000 * second + ms) / 4);
+            // Every fifth beat moves no blood; the beat before it is too far away.
+            let r_peak = at(400);
+            collector.push(&Output::Beat(ecg::Beat {
+                r_peak,
+                class: None,
+            }));
+            let onset = at(if second % 5 == 4 { 320 } else { 620 });
+            collector.push(&Output::Pulse(Pulse {
+                onset,
+                peak: at(760),
+                level: 80.0,
+                amplitude: 40.0,
+            }));
+            collector.push(&Output::Quality(Quality {
+                signal: SignalKind::Abp,
+                start: at(0),
+                end: at(1000),
+                score: 1.0,
+                reason: ecg::QualityReason::Good,
+            }));
+            let known = collector.push(&Output::Decided(at(1000)));
+            told = known.or(told);
+        }
+        assert_eq!(told.unwrap().arrival_ms, Some(220.0));
     }
 
     #[test]

@@ -235,6 +235,9 @@ pub(super) struct Pulse {
     /// The median amplitude of the last pulses against the level of the signal, percent; null where the sensor takes the
     /// level off, or nothing is known.
     pub(super) perfusion_percent: Option<f64>,
+    /// From the R peak to the onset of its pulse, median of the last 32, ms: pre-ejection period, transit and the delay of the
+    /// sensor; null without an ECG.
+    pub(super) arrival_ms: Option<f64>,
     /// Of the half minute before; null until there was one.
     pub(super) respiration: Option<Respiration>,
     /// Of the five minutes before; null with fewer than 30 intervals, or if those that can be used fill less than 60 % of
@@ -285,6 +288,7 @@ impl Pulse {
             perfusion_percent: vitals
                 .perfusion_percent
                 .map(|p| tenths(100.0 * f64::from(p)) / 100.0),
+            arrival_ms: vitals.arrival_ms.map(|ms| f64::from(ms).round()),
             respiration: vitals.respiration.map(|rate| Respiration {
                 per_minute: rate.per_minute.map(|rate| tenths(rate.into())),
                 quality: (f64::from(rate.quality) * 100.0).round() / 100.0,

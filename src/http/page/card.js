@@ -153,6 +153,7 @@ export class Card {
         add("Breath", whole(respiration.per_minute), `/min (${Math.round(100 * respiration.quality)} %)`, about);
       }
       add("Perfusion", pulse.perfusion_percent, "%", "Amplitude of the pulse against the level of the signal");
+      add("Arrival", pulse.arrival_ms, "ms", "From the R peak to the onset of its pulse");
     }
     if (measured !== null) {
       add("PR", measured.pr_ms, "ms");
