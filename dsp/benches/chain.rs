@@ -7,15 +7,17 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use std::collections::VecDeque;
 
+use dsp::pulse::{PulseDetector, Said};
 use dsp::qrs::Qrs;
 use dsp::quality::Features;
 use dsp::quality::QualityMeter;
 use dsp::rr::RateCounter;
 use dsp::ventricular::{self, Detector};
 use dsp::{Chain, Config, Mains};
+use ecg::simulate::{Noise, Scenario, record};
 use ecg::{
     Block, Layout, Lead, Quality, QualityReason, RateSource, SampleIndex, SampleRate, SignalBlock,
-    SignalKind, SignalSpec,
+    SignalKind, SignalSpec, Wavelength,
 };
 
 const RATE: u64 = 250;
@@ -51,6 +53,36 @@ fn quality(bencher: Bencher<'_, '_>) {
                 meter.push(second, false, |quality| least = least.min(quality.score));
             }
             least
+        });
+}
+
+/// Pulses and how clear they are, and the quality meter, of one PPG; an item is a second of it.
+#[divan::bench(args = [25, 100, 250])]
+fn pulse(bencher: Bencher<'_, '_>, hz: u32) {
+    let rate = SampleRate::new(f64::from(hz)).expect("within the limits");
+    let scenario = Scenario {
+        ppg_rate: Some(rate),
+        noise: Noise::AMBULATORY,
+        ..Scenario::new(1, SampleRate::new(100.0).expect("within the limits"))
+    };
+    let ppg = record(&scenario, SECONDS as f64).expect("it can be").ppg;
+    let second = usize::try_from(hz).unwrap_or(1);
+    bencher
+        .counter(ItemsCount::new(SECONDS))
+        .with_inputs(|| {
+            let kind = SignalKind::Ppg(Wavelength::Green);
+            let meter = QualityMeter::new(kind, rate, rate).expect("a rate for it");
+            (PulseDetector::new(rate).expect("a rate for it"), meter)
+        })
+        .bench_values(|(mut detector, mut meter)| {
+            let (mut n, mut least) = (0, 1f32);
+            for second in ppg.chunks(second) {
+                detector.push(second, false, |said| {
+                    n += u32::from(matches!(said, Said::Pulse(_)));
+                });
+                meter.push(second, false, |quality| least = least.min(quality.score));
+            }
+            (n, least)
         });
 }
 

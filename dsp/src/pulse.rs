@@ -236,6 +236,9 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
+    use ecg::simulate::{self, Noise, Rhythm, Scenario};
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -243,5 +246,107 @@ mod tests {
         assert!(Model::new(include_bytes!("pulse/weights.bin")).is_ok());
         assert!(Model::new(&include_bytes!("pulse/weights.bin")[..99]).is_err());
         assert!(Model::new(b"EPU1").is_err());
+    }
+
+    /// The pulses of a signal and the clarity of its seconds.
+    fn said(rate: SampleRate, samples: &[f32], piece: usize) -> (Vec<Pulse>, Vec<(u64, f32)>) {
+        let mut detector = PulseDetector::new(rate).unwrap();
+        let (mut pulses, mut seconds) = (Vec::new(), Vec::new());
+        for samples in samples.chunks(piece) {
+            detector.push(samples, false, |said| match said {
+                Said::Pulse(pulse) => pulses.push(pulse),
+                Said::Clarity(second, clarity) => seconds.push((second, clarity)),
+            });
+        }
+        assert!(detector.heap_bytes() + size_of::<PulseDetector>() < 16 * 1024);
+        (pulses, seconds)
+    }
+
+    fn simulated(rhythm: Rhythm, noise: Noise, hz: f64) -> (SampleRate, simulate::Segment) {
+        let rate = SampleRate::new(hz).unwrap();
+        let scenario = Scenario {
+            ppg_rate: Some(rate),
+            rhythms: vec![(rhythm, f64::INFINITY)],
+            noise,
+            ..Scenario::new(5, SampleRate::new(250.0).unwrap())
+        };
+        (rate, simulate::record(&scenario, 120.0).unwrap())
+    }
+
+    #[test]
+    fn pulses_are_where_they_are_at_every_rate() {
+        for hz in [25.0, 64.0, 100.0, 250.0, 500.0] {
+            for rhythm in [
+                Rhythm::Sinus { bpm: 70.0 },
+                Rhythm::AtrialFibrillation { bpm: 90.0 },
+            ] {
+                let (rate, segment) = simulated(rhythm, Noise::REST, hz);
+                let (pulses, seconds) = said(rate, &segment.ppg, 100);
+                assert_eq!(
+                    said(rate, &segment.ppg, 7),
+                    (pulses.clone(), seconds.clone())
+                );
+                let found: Vec<f64> = pulses.iter().map(|p| p.onset.0 as f64 / hz).collect();
+                let due = segment
+                    .truth
+                    .beats
+                    .iter()
+                    .filter_map(|beat| beat.pulse_onset);
+                let due: Vec<f64> = due.map(|at| at.0 as f64 / 250.0).collect();
+                let due: Vec<f64> = due.into_iter().filter(|t| *t > 3.0 && *t < 119.0).collect();
+                let near = |t: &&f64| found.iter().any(|f| (f - **t).abs() < 0.08);
+                let met = due.iter().filter(near).count();
+                assert!(
+                    met * 100 >= due.len() * 98,
+                    "{hz} {rhythm:?}: {met} of {}",
+                    due.len()
+                );
+                let clear = seconds
+                    .iter()
+                    .filter(|(_, clarity)| *clarity >= 0.5)
+                    .count();
+                assert!(clear >= 100, "{hz} {rhythm:?}: {clear} s clear");
+                for pulse in &pulses {
+                    assert!(pulse.peak > pulse.onset && pulse.amplitude > 0.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn noise_is_not_clear() {
+        let mut state = 1u32;
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state >> 8) / f64::from(1 << 24) - 0.5
+        };
+        let mut level = 0.0;
+        let rate = SampleRate::new(100.0).unwrap();
+        let wander = |_| {
+            level = 0.9 * level + random();
+            #[expect(clippy::cast_possible_truncation, reason = "a small number")]
+            let sample = level as f32;
+            sample
+        };
+        let noise: Vec<f32> = (0..12_000).map(wander).collect();
+        let (_, seconds) = said(rate, &noise, 100);
+        let clear = seconds
+            .iter()
+            .filter(|(_, clarity)| *clarity >= 0.5)
+            .count();
+        assert!(clear <= 6, "{clear} s clear");
+    }
+
+    proptest! {
+        /// Whatever comes, clarity is a share and pulses are in order.
+        #[test]
+        fn no_signal_does_harm(
+            samples in prop::collection::vec(prop::num::f32::ANY, 200..900),
+            hz in prop::sample::select(vec![25.0, 100.0, 128.2, 2000.0]),
+        ) {
+            let (pulses, seconds) = said(SampleRate::new(hz).unwrap(), &samples, 64);
+            prop_assert!(seconds.iter().all(|(_, clarity)| (0.0..=1.0).contains(clarity)));
+            prop_assert!(pulses.windows(2).all(|pair| pair[0].onset < pair[1].onset));
+        }
     }
 }
