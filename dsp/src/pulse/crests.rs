@@ -310,11 +310,16 @@ impl Wave {
             let slope = self.slope(first + 2 * k + 1);
             *step = if slope.is_nan() { 0.0 } else { slope };
         }
+        // The power of what comes before each step.
+        let mut power = [0.0; N_STEPS + 1];
+        for (k, step) in steps.iter().enumerate() {
+            power[k + 1] = power[k] + step * step;
+        }
         let mut best = (*LAGS.start(), -1.0f32);
         let correlation = |lag: usize| {
-            let (early, late) = (&steps[..N_STEPS - lag], &steps[lag..]);
-            let power = dot(early, early) * dot(late, late);
-            dot(early, late) / power.sqrt().max(f32::MIN_POSITIVE)
+            let both = power[N_STEPS - lag] * (power[N_STEPS] - power[lag]);
+            let alike = dot(&steps[..N_STEPS - lag], &steps[lag..]);
+            (alike / both.max(0.0).sqrt().max(f32::MIN_POSITIVE)).clamp(-1.0, 1.0)
         };
         for lag in LAGS {
             let value = correlation(lag);
@@ -349,6 +354,15 @@ pub(super) fn log(ratio: f32) -> f32 {
     ratio.max(0.0025).ln()
 }
 
+/// The sum of products, in eight parts at once.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0f32; 8];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
 }
