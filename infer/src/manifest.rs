@@ -159,6 +159,31 @@ impl At<'_> {
             found,
         }
     }
+
+    /// Checks how logits become probabilities, and where atrial fibrillation begins and ends.
+    fn decides(
+        self,
+        temperature: f32,
+        bias: &[f32],
+        (enter, leave): (f32, f32),
+    ) -> Result<(), Error> {
+        if !(0.01..=100.0).contains(&temperature) {
+            let found = temperature.to_string();
+            return Err(self.refuse("output.temperature", "0.01 to 100", found));
+        }
+        if !bias.iter().all(|bias| bias.abs() <= 20.0) {
+            let expected = format!("{} numbers from -20 to 20", bias.len());
+            return Err(self.refuse("output.bias", &expected, format!("{bias:?}")));
+        }
+        if !(enter > 0.0 && enter < 1.0) {
+            return Err(self.refuse("output.enter", "between 0 and 1", enter.to_string()));
+        }
+        if !(leave > 0.0 && leave <= enter) {
+            let expected = "above 0 and at most output.enter";
+            return Err(self.refuse("output.leave", expected, leave.to_string()));
+        }
+        Ok(())
+    }
 }
 
 /// The named leads: at least one, each one of the twelve and named once.

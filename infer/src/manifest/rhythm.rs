@@ -46,22 +46,8 @@ impl Form {
             let found = format!("{:?}", output.labels);
             return Err(at.refuse("output.labels", &format!("{labels:?}"), found));
         }
-        if !(output.temperature >= 0.01 && output.temperature <= 100.0) {
-            let found = output.temperature.to_string();
-            return Err(at.refuse("output.temperature", "0.01 to 100", found));
-        }
-        if !output.bias.iter().all(|bias| bias.abs() <= 20.0) {
-            let found = format!("{:?}", output.bias);
-            return Err(at.refuse("output.bias", "four numbers from -20 to 20", found));
-        }
-        if !(output.enter > 0.0 && output.enter < 1.0) {
-            let found = output.enter.to_string();
-            return Err(at.refuse("output.enter", "between 0 and 1", found));
-        }
-        if !(output.leave > 0.0 && output.leave <= output.enter) {
-            let found = output.leave.to_string();
-            return Err(at.refuse("output.leave", "above 0 and at most output.enter", found));
-        }
+        let limits = (output.enter, output.leave);
+        at.decides(output.temperature, &output.bias, limits)?;
         Ok(RhythmForm {
             temperature: output.temperature,
             bias: output.bias,
