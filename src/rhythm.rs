@@ -14,6 +14,7 @@
 
 mod collector;
 mod episodes;
+mod kept;
 mod pulses;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@ use ecg::{
 use infer::rhythm::{N_SAMPLES, RATE_HZ};
 use infer::{Context, Stretch};
 
+use super::kept::Kept;
+
 /// The longest stretch.
 pub const SPAN_SECONDS: f64 = N_SAMPLES as f64 / RATE_HZ;
 /// The shortest stretch that says anything.
@@ -23,8 +25,6 @@ pub const MAX_LEADS: usize = 3;
 const HOP: u64 = 625;
 /// Facts are known this much after the samples at the latest, with much to spare.
 const LAG: usize = 375;
-/// There is room for a second more, which comes before the oldest samples are dropped.
-const ROOM: usize = N_SAMPLES + LAG + 250;
 /// Microvolts in a millivolt.
 const UV: f32 = 1000.0;
 
@@ -32,17 +32,10 @@ const UV: f32 = 1000.0;
 #[derive(Debug)]
 pub struct Collector {
     base: SampleRate,
-    rate: SampleRate,
-    /// Each so many-th sample of the trace is kept.
-    every: u64,
     /// Every lead of the record.
     measured: Vec<Lead>,
-    /// Place in the layout, lead, its samples in microvolts.
-    leads: Vec<(usize, Lead, VecDeque<i16>)>,
-    /// Number of the next sample of the trace; `None` at the start of a segment.
-    next: Option<u64>,
-    /// Number of the first sample that is kept.
-    first: u64,
+    /// In microvolts.
+    kept: Kept<Lead, i16>,
     beats: VecDeque<Beat>,
     /// How many of them have their class.
     n_told: usize,
@@ -58,35 +51,14 @@ impl Collector {
     /// For records of `layout` whose chain has windows of `window_rate_hz`; `None` where that is no multiple of 125 Hz, or
     /// there is no ECG.
     pub fn new(layout: &Layout, window_rate_hz: f64) -> Option<Self> {
-        let every = window_rate_hz / RATE_HZ;
-        if !(every >= 1.0 && every.fract() == 0.0) {
-            return None;
-        }
-        let measured = layout.iter().filter_map(|signal| signal.kind.lead());
-        let ecg = layout
-            .iter()
-            .enumerate()
-            .filter_map(|(k, signal)| match signal.kind {
-                SignalKind::Ecg(lead) => Some((k, lead, VecDeque::with_capacity(ROOM))),
-                SignalKind::Ppg(_) | SignalKind::Abp => None,
-            });
-        let leads: Vec<_> = ecg.take(MAX_LEADS).collect();
-        if leads.is_empty() {
-            return None;
-        }
+        let base = layout.base_rate();
+        let signals = layout.iter().enumerate();
+        let leads = signals.filter_map(|(k, signal)| Some((k, signal.kind.lead()?)));
+        let rates = (window_rate_hz, RATE_HZ);
         Some(Self {
-            base: layout.base_rate(),
-            measured: measured.collect(),
-            rate: SampleRate::new(RATE_HZ).ok()?,
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a whole number, at least 1"
-            )]
-            every: every as u64,
-            leads,
-            next: None,
-            first: 0,
+            base,
+            measured: leads.clone().map(|(_, lead)| lead).collect(),
+            kept: Kept::new(base, rates, leads, MAX_LEADS, N_SAMPLES + LAG)?,
             beats: VecDeque::new(),
             n_told: 0,
             measurements: VecDeque::new(),
@@ -127,7 +99,7 @@ impl Collector {
 
     /// The next stretch that ends at a hop, once all is known of it; to be asked after each push.
     pub fn next_stretch(&mut self) -> Option<Stretch> {
-        while self.next.is_some() && self.knows(self.position(self.hop)) {
+        while self.kept.runs() && self.knows(self.kept.position(self.hop)) {
             self.hop += HOP;
             if let Some(stretch) = self.stretch(self.hop - HOP) {
                 return Some(stretch);
@@ -140,20 +112,18 @@ impl Collector {
     pub fn knows(&self, end: SampleIndex) -> bool {
         let next = self.beats.get(self.n_told);
         let told = next.is_none_or(|beat| beat.r_peak >= end);
-        told && self.decided >= end && self.settled >= end && self.end() >= self.number(end)
+        let kept = self.kept.end() >= self.kept.number(end);
+        told && self.decided >= end && self.settled >= end && kept
     }
 
     /// What is known before `end`; `None` if that is too little.
     pub fn until(&self, end: SampleIndex) -> Option<Stretch> {
-        self.stretch(self.number(end).min(self.end()))
+        self.stretch(self.kept.number(end).min(self.kept.end()))
     }
 
     /// Samples are missing from here on: what was collected is dropped.
     pub fn gap(&mut self) {
-        for (_, _, samples) in &mut self.leads {
-            samples.clear();
-        }
-        self.next = None;
+        self.kept.interrupt();
         self.beats.clear();
         self.n_told = 0;
         self.measurements.clear();
@@ -162,14 +132,13 @@ impl Collector {
 
     /// The stretch up to where the record, or a segment of it, ended; after everything that the chain said of it.
     pub fn last(&self) -> Option<Stretch> {
-        self.stretch(self.end())
+        self.stretch(self.kept.end())
     }
 
     /// Bytes of state, stack and heap.
     pub fn state_bytes(&self) -> usize {
-        let samples = |(_, _, samples): &(usize, Lead, VecDeque<i16>)| samples.capacity() * 2;
         size_of::<Self>()
-            + self.leads.iter().map(samples).sum::<usize>()
+            + self.kept.heap_bytes()
             + self.beats.capacity() * size_of::<Beat>()
             + self.measurements.capacity() * size_of::<Measured>()
             + self
@@ -181,75 +150,27 @@ impl Collector {
     }
 
     fn trace(&mut self, trace: &dsp::Trace) {
-        let expected = self
-            .next
-            .map(|next| trace.rate.convert(SampleIndex(next), self.base));
-        let next = match (self.next, expected) {
-            // A sample of either rate more or less is rounding.
-            (Some(next), Some(at)) if trace.start.since(at).0 <= 1 => next,
-            _ => {
-                self.restart(trace.start);
-                let next = index_at(trace.start, self.base, trace.rate);
-                self.first = next.div_ceil(self.every);
-                self.hop = (self.first / HOP + 1) * HOP;
-                next
-            }
-        };
-        let n = trace.signals.first().map_or(0, Vec::len);
-        for (k, _, samples) in &mut self.leads {
-            let Some(signal) = trace.signals.get(*k) else {
-                continue;
-            };
-            for (index, sample) in (next..).zip(signal) {
-                if index.is_multiple_of(self.every) {
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        reason = "it saturates, and NaN is 0"
-                    )]
-                    samples.push_back((sample * UV).round() as i16);
-                }
-            }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "it saturates, and NaN is 0"
+        )]
+        let microvolts = |sample: f32| (sample * UV).round() as i16;
+        if self.kept.push(trace, microvolts) {
+            self.drop_facts(trace.start);
+            self.hop = (self.kept.first() / HOP + 1) * HOP;
         }
-        self.next = Some(next + n as u64);
-    }
-
-    /// A segment begins: nothing before it matters.
-    fn restart(&mut self, start: SampleIndex) {
-        for (_, _, samples) in &mut self.leads {
-            samples.clear();
-        }
-        self.drop_facts(start);
-    }
-
-    /// The number of the sample after the last.
-    fn end(&self) -> u64 {
-        let n = self
-            .leads
-            .first()
-            .map_or(0, |(_, _, samples)| samples.len());
-        self.first + n as u64
-    }
-
-    /// The number of the first sample that is not before `at`.
-    fn number(&self, at: SampleIndex) -> u64 {
-        index_at(at, self.base, self.rate)
-    }
-
-    fn position(&self, index: u64) -> SampleIndex {
-        self.rate.convert(SampleIndex(index), self.base)
     }
 
     /// What is known before the sample of number `end`.
     fn stretch(&self, end: u64) -> Option<Stretch> {
-        let first = self.first.max(end.saturating_sub(N_SAMPLES as u64));
+        let first = self.kept.first().max(end.saturating_sub(N_SAMPLES as u64));
         let n = usize::try_from(end.checked_sub(first)?).ok()?;
         if (n as f64) < LEAST_SECONDS * RATE_HZ {
             return None;
         }
-        let skip = usize::try_from(first - self.first).ok()?;
         let context = Context {
-            start: self.position(first),
-            end: self.position(end),
+            start: self.kept.position(first),
+            end: self.kept.position(end),
             rate: self.base,
             leads: self.measured.clone(),
             beats: self.beats.iter().copied().collect(),
@@ -266,36 +187,18 @@ impl Collector {
                 .map(|q| if q.usable() { q.score } else { 0.0 })
                 .sum()
         };
-        // The first of equals.
-        let best = self.leads.iter().reduce(|best, other| {
-            if score(other.1) > score(best.1) {
-                other
-            } else {
-                best
-            }
-        });
-        let (_, lead, samples) = best?;
-        let samples = samples.iter().skip(skip).take(n);
+        let (lead, samples) = self.kept.best(first, n, score)?;
         Some(Stretch {
-            lead: *lead,
-            samples: samples.map(|uv| f32::from(*uv) / UV).collect(),
+            lead,
+            samples: samples.map(|uv| f32::from(uv) / UV).collect(),
             context,
         })
     }
 
     /// Drops what no stretch to come reaches back to.
     fn forget(&mut self) {
-        let n = self
-            .leads
-            .first()
-            .map_or(0, |(_, _, samples)| samples.len());
-        let excess = n.saturating_sub(N_SAMPLES + LAG);
-        if excess > 0 {
-            for (_, _, samples) in &mut self.leads {
-                samples.drain(..excess);
-            }
-            self.first += excess as u64;
-            self.drop_facts(self.position(self.first));
+        if let Some(start) = self.kept.forget() {
+            self.drop_facts(start);
         }
     }
 
@@ -318,13 +221,6 @@ impl Collector {
             .is_some()
         {}
     }
-}
-
-/// The number of the first sample at `rate` that is not before `at`.
-pub(super) fn index_at(at: SampleIndex, base: SampleRate, rate: SampleRate) -> u64 {
-    let index = base.convert(at, rate);
-    let early = rate.convert(index, base) < at;
-    index.0 + u64::from(early)
 }
 
 /// What is kept of a measured beat: all but the medians.

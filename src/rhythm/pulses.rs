@@ -12,7 +12,7 @@ use ecg::{Layout, Quality, SampleIndex, SampleRate, SignalKind};
 use infer::PulseStretch;
 use infer::pulse_rhythm::{N_SAMPLES, RATE_HZ};
 
-use super::collector::index_at;
+use super::kept::Kept;
 
 /// The longest stretch.
 pub const PULSE_SPAN_SECONDS: f64 = SPAN as f64 / RATE_HZ;
@@ -27,24 +27,14 @@ const SPAN: usize = 3 * N_SAMPLES;
 const HOP: u64 = 250;
 /// Facts are known this much after the samples at the latest, with much to spare.
 const LAG: usize = 150;
-/// There is room for a second more, which comes before the oldest samples are dropped.
-const ROOM: usize = SPAN + LAG + 100;
 
 /// Collects the stretches of one record.
 #[derive(Debug)]
 pub struct PulseCollector {
     base: SampleRate,
-    rate: SampleRate,
-    /// Each so many-th sample of the trace is kept: it ends well below half of the rate that is left, or what folds back
-    /// lies above the band of the model.
-    every: u64,
-    /// Place in the layout, signal, its samples.
-    signals: Vec<(usize, SignalKind, VecDeque<f32>)>,
+    /// The trace ends well below half of the rate that is left, or what folds back lies above the band of the model.
+    kept: Kept<SignalKind, f32>,
     has_ecg: bool,
-    /// Number of the next sample of the trace; `None` at the start of a segment.
-    next: Option<u64>,
-    /// Number of the first sample that is kept.
-    first: u64,
     pulses: VecDeque<SampleIndex>,
     quality: VecDeque<Quality>,
     decided: SampleIndex,
@@ -56,31 +46,16 @@ impl PulseCollector {
     /// For records of `layout` whose chain has traces of `window_rate_hz`; `None` where that is no multiple of 50 Hz, or there
     /// is no PPG.
     pub fn new(layout: &Layout, window_rate_hz: f64) -> Option<Self> {
-        let every = window_rate_hz / RATE_HZ;
-        if !(every >= 1.0 && every.fract() == 0.0) {
-            return None;
-        }
+        let base = layout.base_rate();
         let ppg = layout.iter().enumerate().filter_map(|(k, signal)| {
             let is_ppg = matches!(signal.kind, SignalKind::Ppg(_));
-            is_ppg.then(|| (k, signal.kind, VecDeque::with_capacity(ROOM)))
+            is_ppg.then_some((k, signal.kind))
         });
-        let signals: Vec<_> = ppg.take(MAX_SIGNALS).collect();
-        if signals.is_empty() {
-            return None;
-        }
+        let rates = (window_rate_hz, RATE_HZ);
         Some(Self {
-            base: layout.base_rate(),
-            rate: SampleRate::new(RATE_HZ).ok()?,
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a whole number, at least 1"
-            )]
-            every: every as u64,
-            signals,
+            base,
+            kept: Kept::new(base, rates, ppg, MAX_SIGNALS, SPAN + LAG)?,
             has_ecg: layout.has_ecg(),
-            next: None,
-            first: 0,
             pulses: VecDeque::new(),
             quality: VecDeque::new(),
             decided: SampleIndex(0),
@@ -106,7 +81,7 @@ impl PulseCollector {
 
     /// The next stretch that ends at a hop, once all is known of it; to be asked after each push.
     pub fn next_stretch(&mut self) -> Option<PulseStretch> {
-        while self.next.is_some() && self.knows(self.hop) {
+        while self.kept.runs() && self.knows(self.hop) {
             self.hop += HOP;
             if let Some(stretch) = self.stretch(self.hop - HOP) {
                 return Some(stretch);
@@ -117,82 +92,39 @@ impl PulseCollector {
 
     /// Samples are missing from here on: what was collected is dropped.
     pub fn gap(&mut self) {
-        for (_, _, samples) in &mut self.signals {
-            samples.clear();
-        }
-        self.next = None;
+        self.kept.interrupt();
         self.pulses.clear();
         self.quality.clear();
     }
 
     /// Bytes of state, stack and heap.
     pub fn state_bytes(&self) -> usize {
-        let samples = |(_, _, samples): &(usize, SignalKind, VecDeque<f32>)| {
-            samples.capacity() * size_of::<f32>()
-        };
         size_of::<Self>()
-            + self.signals.iter().map(samples).sum::<usize>()
+            + self.kept.heap_bytes()
             + self.pulses.capacity() * size_of::<SampleIndex>()
             + self.quality.capacity() * size_of::<Quality>()
     }
 
     fn trace(&mut self, trace: &dsp::Trace) {
-        let expected = self
-            .next
-            .map(|next| trace.rate.convert(SampleIndex(next), self.base));
-        let next = match (self.next, expected) {
-            // A sample of either rate more or less is rounding.
-            (Some(next), Some(at)) if trace.start.since(at).0 <= 1 => next,
-            _ => {
-                for (_, _, samples) in &mut self.signals {
-                    samples.clear();
-                }
-                self.drop_facts(trace.start);
-                let next = index_at(trace.start, self.base, trace.rate);
-                self.first = next.div_ceil(self.every);
-                self.hop = (self.first / HOP + 1) * HOP;
-                next
-            }
-        };
-        let n = trace.signals.first().map_or(0, Vec::len);
-        for (k, _, samples) in &mut self.signals {
-            let Some(signal) = trace.signals.get(*k) else {
-                continue;
-            };
-            let numbered = (next..).zip(signal);
-            let kept = numbered.filter(|(index, _)| index.is_multiple_of(self.every));
-            samples.extend(kept.map(|(_, sample)| *sample));
+        if self.kept.push(trace, |sample| sample) {
+            self.drop_facts(trace.start);
+            self.hop = (self.kept.first() / HOP + 1) * HOP;
         }
-        self.next = Some(next + n as u64);
     }
 
     /// Whether everything is known before the sample of number `end`.
     fn knows(&self, end: u64) -> bool {
-        self.decided >= self.position(end) && self.end() >= end
-    }
-
-    /// The number of the sample after the last.
-    fn end(&self) -> u64 {
-        let n = self
-            .signals
-            .first()
-            .map_or(0, |(_, _, samples)| samples.len());
-        self.first + n as u64
-    }
-
-    fn position(&self, index: u64) -> SampleIndex {
-        self.rate.convert(SampleIndex(index), self.base)
+        self.decided >= self.kept.position(end) && self.kept.end() >= end
     }
 
     /// What is known before the sample of number `end`.
     fn stretch(&self, end: u64) -> Option<PulseStretch> {
-        let first = self.first.max(end.saturating_sub(SPAN as u64));
+        let first = self.kept.first().max(end.saturating_sub(SPAN as u64));
         let n = usize::try_from(end.checked_sub(first)?).ok()?;
         if n < N_SAMPLES {
             return None;
         }
-        let skip = usize::try_from(first - self.first).ok()?;
-        let (from, to) = (self.position(first), self.position(end));
+        let (from, to) = (self.kept.position(first), self.kept.position(end));
         let of = |is: fn(SignalKind) -> bool| {
             let seconds = self.quality.iter();
             seconds.filter(move |q| is(q.signal) && q.start >= from && q.end <= to)
@@ -215,40 +147,23 @@ impl PulseCollector {
                 .map(|quality| if quality.usable() { quality.score } else { 0.0 })
                 .sum()
         };
-        // The first of equals.
-        let best = self.signals.iter().reduce(|best, other| {
-            if score(other.1) > score(best.1) {
-                other
-            } else {
-                best
-            }
-        });
-        let (_, signal, samples) = best?;
+        let (signal, samples) = self.kept.best(first, n, score)?;
         let pulses = self.pulses.iter().copied();
         Some(PulseStretch {
-            signal: *signal,
+            signal,
             start: from,
             end: to,
             base: self.base,
-            rate: self.rate,
-            samples: samples.iter().skip(skip).take(n).copied().collect(),
+            rate: self.kept.rate(),
+            samples: samples.collect(),
             pulses: pulses.filter(|at| from <= *at && *at < to).collect(),
         })
     }
 
     /// Drops what no stretch to come reaches back to.
     fn forget(&mut self) {
-        let n = self
-            .signals
-            .first()
-            .map_or(0, |(_, _, samples)| samples.len());
-        let excess = n.saturating_sub(SPAN + LAG);
-        if excess > 0 {
-            for (_, _, samples) in &mut self.signals {
-                samples.drain(..excess.min(samples.len()));
-            }
-            self.first += excess as u64;
-            self.drop_facts(self.position(self.first));
+        if let Some(start) = self.kept.forget() {
+            self.drop_facts(start);
         }
     }
 
