@@ -1,4 +1,4 @@
-//! Small linear systems, as least squares makes them, how alike two signals are, and medians.
+//! Small linear systems, as least squares makes them, how alike two signals are, medians, and probabilities of logits.
 
 /// Solves a small symmetric positive definite system by elimination; zeros where it is singular.
 pub fn solve(mut gram: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
@@ -54,6 +54,19 @@ pub(crate) fn median(values: impl IntoIterator<Item = f32>) -> Option<f32> {
 pub(crate) fn median_deviation(values: &[f32]) -> Option<f32> {
     let middle = median(values.iter().copied())?;
     median(values.iter().map(|value| (value - middle).abs()))
+}
+
+/// Probabilities of logits.
+pub(crate) fn softmax<const N: usize>(logits: [f32; N]) -> [f32; N] {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let odds = logits.map(|logit| (logit - most).exp());
+    let sum: f32 = odds.iter().sum();
+    odds.map(|odds| odds / sum)
+}
+
+/// The place of the greatest value, the first of equals; 0 of none.
+pub(crate) fn greatest(values: &[f32]) -> usize {
+    (1..values.len()).fold(0, |best, k| if values[k] > values[best] { k } else { best })
 }
 
 #[cfg(test)]

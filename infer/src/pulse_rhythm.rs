@@ -18,6 +18,8 @@ pub use finding::PULSE_FIBRILLATION;
 pub use input::{BAND_HZ, CLIP, N_SAMPLES, RATE_HZ, input};
 
 use crate::model::Plan;
+use crate::numbers::{greatest, softmax};
+use crate::rhythm::{calibrated, logits};
 use crate::{Error, PulseRhythmForm};
 
 /// A window counts for at least so much, however little usable it is.
@@ -65,11 +67,7 @@ impl PulseLabel {
 
     /// The most probable label, the first of equals, of probabilities in the order of [`ALL`](Self::ALL).
     pub fn most_probable(probabilities: &[f32; 6]) -> Self {
-        let more = |best: Self, other: Self| {
-            let more = probabilities[other.index()] > probabilities[best.index()];
-            if more { other } else { best }
-        };
-        Self::ALL.into_iter().fold(Self::Sinus, more)
+        Self::ALL[greatest(probabilities)]
     }
 
     /// Its place in [`ALL`](Self::ALL).
@@ -189,27 +187,13 @@ impl PulseRhythmModel {
 
     /// Logarithms of calibrated probabilities of a window, and how likely it is usable.
     fn ask(&self, window: &[f32]) -> Result<([f32; 6], f32), Error> {
-        let failed = |reason: String| Error::Rhythm {
-            model: self.model.name.clone(),
-            reason,
-        };
         if window.iter().all(|x| *x == 0.0) {
             // A flat line: nothing is more likely than anything else.
             return Ok(([-(6.0f32.ln()); 6], 0.0));
         }
-        let outputs = self.plan.run(window).map_err(failed)?;
-        let logits: [f32; 7] = outputs
-            .first()
-            .and_then(|logits| logits.as_slice().try_into().ok())
-            .ok_or_else(|| failed("its output has another shape".to_owned()))?;
-        if let Some(value) = logits.iter().find(|logit| !logit.is_finite()) {
-            return Err(failed(format!("it answered {value}")));
-        }
+        let logits: [f32; 7] = logits(&self.plan, &self.model, window)?;
         let [.., usable] = logits;
-        let mut scaled = [0.0; 6];
-        for ((scaled, logit), bias) in scaled.iter_mut().zip(logits).zip(self.form.bias) {
-            *scaled = logit / self.form.temperature + bias;
-        }
+        let scaled = calibrated(&logits, self.form.temperature, self.form.bias);
         let most = scaled.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f32 = scaled.iter().map(|scaled| (scaled - most).exp()).sum();
         let all = most + sum.ln();
@@ -218,11 +202,4 @@ impl PulseRhythmModel {
             1.0 / (1.0 + (-usable).exp()),
         ))
     }
-}
-
-fn softmax(logs: [f32; 6]) -> [f32; 6] {
-    let most = logs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let odds = logs.map(|log| (log - most).exp());
-    let sum: f32 = odds.iter().sum();
-    odds.map(|odds| odds / sum)
 }

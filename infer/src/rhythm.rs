@@ -19,6 +19,7 @@ pub use finding::FIBRILLATION;
 pub use input::{N_INPUT, N_SAMPLES, RATE_HZ, input};
 
 use crate::model::Plan;
+use crate::numbers::{greatest, softmax};
 use crate::{Context, Error, RhythmForm};
 
 /// What a rhythm is called.
@@ -61,11 +62,7 @@ impl RhythmLabel {
 
     /// The most probable label, the first of equals, of probabilities in the order of [`ALL`](Self::ALL).
     pub fn most_probable(probabilities: &[f32; 4]) -> Self {
-        let more = |best: Self, other: Self| {
-            let more = probabilities[other.index()] > probabilities[best.index()];
-            if more { other } else { best }
-        };
-        Self::ALL.into_iter().fold(Self::Sinus, more)
+        Self::ALL[greatest(probabilities)]
     }
 
     /// Its place in [`ALL`](Self::ALL).
@@ -152,25 +149,45 @@ impl RhythmModel {
 
     /// Calibrated probabilities of an input tensor.
     fn probabilities(&self, values: &[f32]) -> Result<[f32; 4], Error> {
-        let failed = |reason: String| Error::Rhythm {
-            model: self.model.name.clone(),
-            reason,
-        };
-        let outputs = self.plan.run(values).map_err(failed)?;
-        let logits: [f32; 4] = outputs
-            .first()
-            .and_then(|logits| logits.as_slice().try_into().ok())
-            .ok_or_else(|| failed("its output has another shape".to_owned()))?;
-        if let Some(value) = logits.iter().find(|logit| !logit.is_finite()) {
-            return Err(failed(format!("it answered {value}")));
-        }
-        let mut scaled = [0.0; 4];
-        for ((scaled, logit), bias) in scaled.iter_mut().zip(logits).zip(self.form.bias) {
-            *scaled = logit / self.form.temperature + bias;
-        }
-        let most = scaled.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let odds = scaled.map(|scaled| (scaled - most).exp());
-        let sum: f32 = odds.iter().sum();
-        Ok(odds.map(|odds| odds / sum))
+        let logits: [f32; 4] = logits(&self.plan, &self.model, values)?;
+        let scaled = calibrated(&logits, self.form.temperature, self.form.bias);
+        Ok(softmax(scaled))
     }
+}
+
+/// What a model of rhythms answers to an input tensor, `N` numbers.
+///
+/// # Errors
+/// [`Error::Rhythm`] where it fails, or answers anything else.
+pub(crate) fn logits<const N: usize>(
+    plan: &Plan,
+    model: &ModelRef,
+    values: &[f32],
+) -> Result<[f32; N], Error> {
+    let failed = |reason: String| Error::Rhythm {
+        model: model.name.clone(),
+        reason,
+    };
+    let outputs = plan.run(values).map_err(failed)?;
+    let logits: [f32; N] = outputs
+        .first()
+        .and_then(|logits| logits.as_slice().try_into().ok())
+        .ok_or_else(|| failed("its output has another shape".to_owned()))?;
+    match logits.iter().find(|logit| !logit.is_finite()) {
+        Some(value) => Err(failed(format!("it answered {value}"))),
+        None => Ok(logits),
+    }
+}
+
+/// The first `N` logits, calibrated.
+pub(crate) fn calibrated<const N: usize>(
+    logits: &[f32],
+    temperature: f32,
+    bias: [f32; N],
+) -> [f32; N] {
+    let mut scaled = [0.0; N];
+    for ((scaled, logit), bias) in scaled.iter_mut().zip(logits).zip(bias) {
+        *scaled = logit / temperature + bias;
+    }
+    scaled
 }
