@@ -17,11 +17,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use color_eyre::eyre::WrapErr;
+use ecg::SignalKind;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::evaluate::qrs::Channel;
-use ecg::SignalKind;
-
 use crate::load::Mix;
 
 /// Exit codes, so that a supervisor can tell what to do.

@@ -59,6 +59,13 @@ fn player(path: &Path, names: &[String]) -> Result<Player, String> {
     Player::new(record, names).map_err(|error| error.to_string())
 }
 
+/// The bytes of weights for a record: of a file, or of `NAME.bin` in a folder.
+fn weights(path: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let own = path.join(format!("{name}.bin"));
+    let path = if path.is_dir() { &own } else { path };
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// The name of a record: that of its file.
 fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::ec57::{Counts, percent};
 use super::report::Excluded;
-use super::{name_of, play, playable, player, score_all};
+use super::{name_of, play, playable, player, score_all, weights};
 use crate::record::{self, Player};
 
 /// What an ECG lead scores in a second whose beats are the reference.
@@ -121,15 +121,10 @@ struct Heard {
 
 fn score(path: &Path, config: &dsp::Config, options: &Options) -> Result<Score, String> {
     let mut models = Models::default();
-    if let Some(weights) = &options.weights {
-        let file = if weights.is_dir() {
-            weights.join(format!("{}.bin", name_of(path)))
-        } else {
-            weights.clone()
-        };
-        let failed = |error: &dyn fmt::Display| format!("{}: {error}", file.display());
-        let bytes = std::fs::read(&file).map_err(|error| failed(&error))?;
-        models.pulse = Arc::new(Model::new(&bytes).map_err(|error| failed(&error))?);
+    if let Some(file) = &options.weights {
+        let model = Model::new(&weights(file, &name_of(path))?);
+        let failed = |error| format!("{}: {error}", file.display());
+        models.pulse = Arc::new(model.map_err(failed)?);
     }
     // The arterial pressure would be listened to in place of the PPG.
     let ppg = playable(path, |kind| matches!(kind, SignalKind::Ppg(_)))?;

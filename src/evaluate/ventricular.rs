@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::ec57::Labels;
 use super::report::Excluded;
 use super::roc::auc;
-use super::{REFERENCE, annotations, name_of, play, score_all};
+use super::{REFERENCE, annotations, name_of, play, score_all, weights};
 use crate::record::{self, Player, Record};
 
 /// The seconds before an alarm that its score is of.
@@ -190,18 +190,13 @@ fn score(
 
 /// The models for a record.
 pub(super) fn models(options: &Options, name: &str) -> Result<Models, String> {
-    let read = |path: &Path| {
-        let own = path.join(format!("{name}.bin"));
-        let path = if path.is_dir() { &own } else { path };
-        std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
-    };
     let mut models = options.models.clone();
     if let Some(path) = &options.weights {
-        let model = dsp::ventricular::Model::new(&read(path)?);
+        let model = dsp::ventricular::Model::new(&weights(path, name)?);
         models.ventricular = Arc::new(model.map_err(|error| error.to_string())?);
     }
     if let Some(path) = &options.detector {
-        let networks = dsp::qrs::Networks::new(&read(path)?);
+        let networks = dsp::qrs::Networks::new(&weights(path, name)?);
         models.qrs = Arc::new(networks.map_err(|error| error.to_string())?);
     }
     Ok(models)
