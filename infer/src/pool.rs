@@ -346,6 +346,7 @@ impl std::fmt::Debug for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pulse_rhythm::Remembered;
     use crate::{PulseReading, PulseStretch, Reading, WindowTask};
     use ecg::{
         Lead, LeadOrigin, SampleIndex, SampleRate, SignalKind, Wavelength, Window, Withheld,
@@ -378,6 +379,7 @@ mod tests {
             rate: SampleRate::new(50.0).unwrap(),
             samples: vec![0.0],
             pulses: Vec::new(),
+            said: Remembered::default(),
         })
     }
 

@@ -7,15 +7,18 @@
 
 mod finding;
 mod input;
+mod remembered;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+use std::ops::Range;
 
 use ecg::{ModelRef, SampleIndex, SampleRate, SignalKind};
 
 pub use finding::PULSE_FIBRILLATION;
 pub use input::{BAND_HZ, CLIP, N_SAMPLES, RATE_HZ, input};
+pub use remembered::Remembered;
 
 use crate::model::Plan;
 use crate::numbers::{greatest, softmax};
@@ -99,6 +102,17 @@ pub struct PulseStretch {
     pub samples: Vec<f32>,
     /// The feet of the pulses that were found in it, in order.
     pub pulses: Vec<SampleIndex>,
+    /// What was said of its windows before. Shared by the stretches of one wave, so that each window is asked once.
+    pub said: Remembered,
+}
+
+/// What a model says of a window.
+#[derive(Debug, Clone, Copy)]
+struct WindowSaid {
+    /// Logarithms of calibrated probabilities.
+    logs: [f32; 6],
+    /// How likely it is usable.
+    usable: f32,
 }
 
 /// What a model says of a stretch.
@@ -155,24 +169,25 @@ impl PulseRhythmModel {
     /// # Errors
     /// [`Error::Window`] for one that is shorter than 10 s, [`Error::Rhythm`] where the model fails.
     pub fn decide(&self, stretch: &PulseStretch) -> Result<PulseRhythmDecision, Error> {
-        let windows = input(&stretch.samples, stretch.rate);
-        if windows.is_empty() {
+        let (mut logs, mut weights, mut usable, mut n) = ([0.0f32; 6], 0.0, 0.0, 0.0f32);
+        for window in input::windows(stretch.samples.len(), stretch.rate) {
+            let said = self.hear(stretch, window)?;
+            let weight = said.usable.max(LEAST_WEIGHT);
+            for (log, own) in logs.iter_mut().zip(said.logs) {
+                *log += weight * own;
+            }
+            weights += weight;
+            usable += said.usable;
+            n += 1.0;
+        }
+        if n == 0.0 {
             return Err(Error::Window {
                 field: "samples",
                 expected: format!("{:.0} s of a pulse wave", N_SAMPLES as f64 / RATE_HZ),
                 found: format!("{} at {}", stretch.samples.len(), stretch.rate),
             });
         }
-        let (mut logs, mut weights, mut usable) = ([0.0f32; 6], 0.0, 0.0);
-        for window in &windows {
-            let (own, good) = self.ask(window)?;
-            let weight = good.max(LEAST_WEIGHT);
-            for (log, own) in logs.iter_mut().zip(own) {
-                *log += weight * own;
-            }
-            weights += weight;
-            usable += good / windows.len() as f32;
-        }
+        usable /= n;
         let probabilities = softmax(logs.map(|log| log / weights));
         Ok(PulseRhythmDecision {
             start: stretch.start,
@@ -185,11 +200,26 @@ impl PulseRhythmModel {
         })
     }
 
-    /// Logarithms of calibrated probabilities of a window, and how likely it is usable.
-    fn ask(&self, window: &[f32]) -> Result<([f32; 6], f32), Error> {
+    /// What is said of a window of a stretch: what was said of it before, or the model.
+    fn hear(&self, stretch: &PulseStretch, window: Range<usize>) -> Result<WindowSaid, Error> {
+        let after = SampleIndex((stretch.samples.len() - window.end) as u64);
+        let after = stretch.rate.convert(after, stretch.base);
+        let end = stretch.end.before(after.since(SampleIndex(0)));
+        if let Some(said) = stretch.said.of(stretch.signal, end) {
+            return Ok(said);
+        }
+        let said = self.ask(&input(&stretch.samples[window], stretch.rate))?;
+        stretch.said.keep(stretch.signal, end, said);
+        Ok(said)
+    }
+
+    fn ask(&self, window: &[f32]) -> Result<WindowSaid, Error> {
         if window.iter().all(|x| *x == 0.0) {
             // A flat line: nothing is more likely than anything else.
-            return Ok(([-(6.0f32.ln()); 6], 0.0));
+            return Ok(WindowSaid {
+                logs: [-(6.0f32.ln()); 6],
+                usable: 0.0,
+            });
         }
         let logits: [f32; 7] = logits(&self.plan, &self.model, window)?;
         let [.., usable] = logits;
@@ -197,9 +227,9 @@ impl PulseRhythmModel {
         let most = scaled.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f32 = scaled.iter().map(|scaled| (scaled - most).exp()).sum();
         let all = most + sum.ln();
-        Ok((
-            scaled.map(|scaled| scaled - all),
-            1.0 / (1.0 + (-usable).exp()),
-        ))
+        Ok(WindowSaid {
+            logs: scaled.map(|scaled| scaled - all),
+            usable: 1.0 / (1.0 + (-usable).exp()),
+        })
     }
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::Path;
 
 use ecg::{SampleIndex, SampleRate, SignalKind, Wavelength};
+use infer::pulse_rhythm::Remembered;
 use infer::{PulseLabel, PulseRhythmModel, PulseStretch};
 use serde::Serialize;
 
@@ -110,6 +111,7 @@ fn judge(
         rate,
         samples: samples.to_vec(),
         pulses: Vec::new(),
+        said: Remembered::default(),
     })?;
     Ok(Judged {
         truth: segments.label(k),

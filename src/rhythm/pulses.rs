@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use dsp::Output;
 use ecg::{Layout, Quality, SampleIndex, SampleRate, SignalKind};
 use infer::PulseStretch;
-use infer::pulse_rhythm::{N_SAMPLES, RATE_HZ};
+use infer::pulse_rhythm::{N_SAMPLES, RATE_HZ, Remembered};
 
 use super::kept::Kept;
 
@@ -40,6 +40,8 @@ pub struct PulseCollector {
     decided: SampleIndex,
     /// The next stretch ends before this sample.
     hop: u64,
+    /// What was said of the windows of this segment.
+    said: Remembered,
 }
 
 impl PulseCollector {
@@ -60,6 +62,7 @@ impl PulseCollector {
             quality: VecDeque::new(),
             decided: SampleIndex(0),
             hop: 0,
+            said: Remembered::default(),
         })
     }
 
@@ -95,6 +98,7 @@ impl PulseCollector {
         self.kept.interrupt();
         self.pulses.clear();
         self.quality.clear();
+        self.said = Remembered::default();
     }
 
     /// Bytes of state, stack and heap.
@@ -103,11 +107,13 @@ impl PulseCollector {
             + self.kept.heap_bytes()
             + self.pulses.capacity() * size_of::<SampleIndex>()
             + self.quality.capacity() * size_of::<Quality>()
+            + Remembered::MAX_BYTES
     }
 
     fn trace(&mut self, trace: &dsp::Trace) {
         if self.kept.push(trace, |sample| sample) {
             self.drop_facts(trace.start);
+            self.said = Remembered::default();
             self.hop = (self.kept.first() / HOP + 1) * HOP;
         }
     }
@@ -157,6 +163,7 @@ impl PulseCollector {
             rate: self.kept.rate(),
             samples: samples.collect(),
             pulses: pulses.filter(|at| from <= *at && *at < to).collect(),
+            said: self.said.clone(),
         })
     }
 

@@ -1,7 +1,10 @@
 //! What the model sees of a pulse wave: 10 s at 50 Hz, 0.5 to 8 Hz without delay, in typical deviations.
 //!
 //! The reference is `training/einthoven_training/ppg_prepare.py`. Neither the unit nor the offset of the wave matters. A
-//! stretch that is longer is cut into windows of 10 s each 5 s, from its end on; each is prepared by itself.
+//! stretch that is longer is cut into windows of 10 s each 5 s, from its end on; what the model sees of each is a function of
+//! its samples alone.
+
+use std::ops::Range;
 
 use ecg::SampleRate;
 
@@ -24,12 +27,26 @@ const TYPICAL: f64 = 1.4826;
 /// What a wave swings by, as a share of its largest value; less is a flat line with rounding on it.
 const LEAST: f64 = 1e-6;
 
-/// The windows of a wave at `rate`, the last of them first; none if it is shorter than one. Samples that are no number are
-/// taken for the mean of the others; a flat window is zeros.
+/// Where the windows of a wave of `n` samples at `rate` lie, the last of them first; none if it is shorter than one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "some hundred samples"
+)]
+pub(super) fn windows(n: usize, rate: SampleRate) -> impl Iterator<Item = Range<usize>> {
+    let own = move |samples: usize| samples as f64 * rate.hz() / RATE_HZ;
+    let length = own(N_SAMPLES).ceil() as usize;
+    (0..)
+        .map_while(move |k: usize| n.checked_sub(own(k * HOP).round() as usize))
+        .map_while(move |end| Some(end.checked_sub(length)?..end))
+}
+
+/// What the model sees of a window of 10 s at `rate`. Samples that are no number are taken for the mean of the others; a
+/// flat window is zeros.
 #[expect(clippy::missing_panics_doc, reason = "it cannot panic")]
-pub fn input(samples: &[f32], rate: SampleRate) -> Vec<Vec<f32>> {
-    let Some((level, largest)) = level(samples) else {
-        return Vec::new();
+pub fn input(window: &[f32], rate: SampleRate) -> Vec<f32> {
+    let Some((level, largest)) = level(window) else {
+        return vec![0.0; N_SAMPLES];
     };
     #[expect(
         clippy::cast_possible_truncation,
@@ -42,22 +59,15 @@ pub fn input(samples: &[f32], rate: SampleRate) -> Vec<Vec<f32>> {
             0.0
         }
     };
-    let own: Vec<f32> = samples.iter().map(around).collect();
+    let own: Vec<f32> = window.iter().map(around).collect();
     let model_rate = SampleRate::new(RATE_HZ).expect("a rate within the limits");
     let resampler = Resampler::design(rate, model_rate, own.len());
-    let (mut held, mut wave) = (Vec::new(), Vec::new());
-    resampler.run(&own, &mut held, &mut wave);
-    let band = ZeroPhase::band(BAND_HZ, model_rate);
-    let mut room = Vec::new();
-    let mut windows = Vec::new();
-    let mut end = wave.len();
-    while let Some(start) = end.checked_sub(N_SAMPLES) {
-        let mut window = wave[start..end].to_vec();
-        band.run(&mut window, &mut room);
-        windows.push(scaled(&window));
-        end -= HOP;
-    }
-    windows
+    let mut wave = Vec::new();
+    resampler.run(&own, &mut Vec::new(), &mut wave);
+    // A window of more than 10 s, if by less than a sample.
+    wave.drain(..wave.len().saturating_sub(N_SAMPLES));
+    ZeroPhase::band(BAND_HZ, model_rate).run(&mut wave, &mut Vec::new());
+    scaled(&wave)
 }
 
 /// The mean and the largest absolute value of the samples that are numbers; `None` where none is.

@@ -37,6 +37,7 @@ fn stretch(samples: Vec<f32>, hz: f64, pulses: &[f64]) -> PulseStretch {
             .iter()
             .map(|seconds| SampleIndex(0).after(rate(hz).count(*seconds)))
             .collect(),
+        said: Remembered::default(),
     }
 }
 
@@ -72,8 +73,8 @@ fn a_wave_comes_out_as_python_prepares_it() {
         "../../training/golden/ppg-rhythm-1.prepared.f32"
     ));
     let found = input(&given(), rate(100.0));
-    assert_eq!((found.len(), found[0].len()), (1, N_SAMPLES));
-    let pairs = found[0].iter().zip(&expected);
+    assert_eq!(found.len(), N_SAMPLES);
+    let pairs = found.iter().zip(&expected);
     let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-4, "{worst:e} deviations");
 }
@@ -97,7 +98,7 @@ fn tract_agrees_with_onnxruntime() {
 #[test]
 fn unit_offset_and_rate_do_not_matter() {
     let given = given();
-    let first = input(&given, rate(100.0)).remove(0);
+    let first = input(&given, rate(100.0));
     let other: Vec<f32> = given.iter().map(|x| 3.0e-3 * x - 70.0).collect();
     let twice: Vec<f32> = given
         .iter()
@@ -109,23 +110,72 @@ fn unit_offset_and_rate_do_not_matter() {
         // A line between two samples is no sinc, and the ends are held elsewhere.
         (input(&twice, rate(200.0)), 0.1),
     ] {
-        let pairs = first.iter().zip(&other[0]);
+        let pairs = first.iter().zip(&other);
         let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < limit, "{worst}");
     }
 }
 
 #[test]
-fn a_longer_stretch_is_windows_from_its_end_on() {
-    let long: Vec<f32> = given().repeat(3);
-    let windows = input(&long, rate(100.0));
-    assert_eq!(windows.len(), 5);
-    assert!(input(&long[..999], rate(100.0)).is_empty());
-    // The middle of a window is the same, whatever else is there; its scale aside.
-    let last = input(&long[2000..], rate(100.0)).remove(0);
-    let pairs = windows[0][100..400].iter().zip(&last[100..400]);
-    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(worst < 0.05, "{worst}");
+fn windows_lie_five_seconds_apart_from_the_end_on() {
+    let of = |n, hz| input::windows(n, rate(hz)).collect::<Vec<_>>();
+    assert_eq!(of(2100, 100.0), [1100..2100, 600..1600, 100..1100]);
+    assert_eq!(of(999, 100.0), []);
+    // 62.5 Hz: 5 s are 312.5 samples.
+    assert_eq!(of(940, 62.5), [315..940, 2..627]);
+}
+
+#[test]
+fn a_window_is_asked_once_and_nothing_depends_on_that() {
+    let wave: Vec<f32> = given().repeat(4);
+    let part = |from: usize, to: usize| {
+        let mut part = stretch(wave[from..to].to_vec(), 100.0, &[]);
+        part.start = SampleIndex(from as u64);
+        part.end = SampleIndex(to as u64);
+        part
+    };
+    let said = Remembered::default();
+    for end in (1000..=wave.len()).step_by(500) {
+        let alone = part(end.saturating_sub(3000), end);
+        let shared = PulseStretch {
+            said: said.clone(),
+            ..alone.clone()
+        };
+        assert_eq!(
+            MODEL.decide(&shared).unwrap(),
+            MODEL.decide(&alone).unwrap()
+        );
+    }
+    // What is remembered is taken without a look at the wave.
+    let mut flat = part(1000, 4000);
+    let known = MODEL.decide(&flat).unwrap();
+    flat.samples.fill(0.0);
+    assert!(
+        !MODEL
+            .decide(&PulseStretch {
+                said: Remembered::default(),
+                ..flat.clone()
+            })
+            .unwrap()
+            .is_usable
+    );
+    assert_eq!(
+        MODEL
+            .decide(&PulseStretch {
+                said: said.clone(),
+                ..flat.clone()
+            })
+            .unwrap(),
+        known
+    );
+    // Of this signal alone.
+    flat.signal = SignalKind::Ppg(Wavelength::Red);
+    assert!(
+        !MODEL
+            .decide(&PulseStretch { said, ..flat })
+            .unwrap()
+            .is_usable
+    );
 }
 
 #[test]
