@@ -175,7 +175,7 @@ impl Collector {
     }
 
     fn count(&mut self, pulse: &Pulse) {
-        self.variability.pulse(pulse.onset);
+        self.variability.pulse(pulse);
         self.respiration.pulse(pulse);
         if self.perfusion.len() == PERFUSION_PULSES {
             self.perfusion.pop_front();
@@ -388,6 +388,7 @@ mod tests {
             let onset = at(if second % 5 == 4 { 320 } else { 620 });
             collector.push(&Output::Pulse(Pulse {
                 onset,
+                steepest: onset.0 as f64 + 10.0,
                 peak: at(760),
                 level: 80.0,
                 amplitude: 40.0,
@@ -446,6 +447,7 @@ mod tests {
             let start = SampleIndex(k * 100);
             pulses.push(Pulse {
                 onset: start.after(rate.count(0.2)),
+                steepest: start.after(rate.count(0.3)).0 as f64,
                 peak: start.after(rate.count(0.4)),
                 level: 1.0,
                 amplitude: 1.0,

@@ -486,6 +486,7 @@ impl Chain {
             let (rate, base) = (path.rate, self.base);
             let found = path.found.drain(..).map(|pulse| Pulse {
                 onset: rate.convert(pulse.onset, base),
+                steepest: pulse.steepest * base.hz() / rate.hz(),
                 peak: rate.convert(pulse.peak, base),
                 ..pulse
             });

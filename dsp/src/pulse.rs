@@ -222,6 +222,7 @@ fn pulse_of(upstroke: &Upstroke, height: f32, delay: f64, rate: f64) -> Pulse {
     let native = |k: f64| SampleIndex(((k / HZ - delay) * rate).round() as u64);
     Pulse {
         onset: native(upstroke.onset(height)),
+        steepest: ((upstroke.steepest / HZ - delay) * rate).max(0.0),
         peak: native(upstroke.peak.0 as f64),
         level: upstroke.foot.1,
         amplitude: upstroke.rise(),
@@ -308,7 +309,24 @@ mod tests {
                 assert!(clear >= 100, "{hz} {rhythm:?}: {clear} s clear");
                 for pulse in &pulses {
                     assert!(pulse.peak > pulse.onset && pulse.amplitude > 0.0);
+                    assert!(pulse.steepest > pulse.onset.0 as f64 - 0.5);
+                    assert!(pulse.steepest < pulse.peak.0 as f64 + 0.5);
                 }
+                // Intervals are those between the feet of the simulated waves, each as exact as a fraction of a sample.
+                let mut off: Vec<f64> = due
+                    .windows(2)
+                    .filter_map(|pair| {
+                        let of = |due: f64| {
+                            let near = |p: &&Pulse| (p.onset.0 as f64 / hz - due).abs() < 0.08;
+                            pulses.iter().find(near).map(|p| p.steepest / hz)
+                        };
+                        let found = 1e3 * (of(pair[1])? - of(pair[0])?);
+                        Some((found - 1e3 * (pair[1] - pair[0])).abs())
+                    })
+                    .collect();
+                off.sort_by(f64::total_cmp);
+                let middle = off[off.len() / 2];
+                assert!(middle < 4.0, "{hz} {rhythm:?}: off by {middle} ms");
             }
         }
     }

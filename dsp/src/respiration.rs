@@ -162,7 +162,8 @@ impl Respiration {
         let seconds = |from: SampleIndex, to: SampleIndex| self.rate.seconds(to.since(from));
         let interval = |pair: &[(Pulse, bool)]| {
             let (_, joined) = pair[1];
-            joined.then(|| 1e3 * seconds(pair[0].0.onset, pair[1].0.onset))
+            let samples = pair[1].0.steepest - pair[0].0.steepest;
+            joined.then(|| 1e3 * samples / self.rate.hz())
         };
         let intervals: Vec<Option<f64>> = pulses.windows(2).map(interval).collect();
         let marks = marks(&intervals);
@@ -300,6 +301,7 @@ mod tests {
             );
             pulses.push(Pulse {
                 onset,
+                steepest: at * HZ,
                 peak: onset.after(SampleCount(70)),
                 level,
                 amplitude,
@@ -391,6 +393,7 @@ mod tests {
         all.remove(50);
         all.remove(30);
         all[20].onset = all[20].onset.before(SampleCount(150));
+        all[20].steepest -= 150.0;
         all[20].amplitude = 0.8;
         let found = told(&all, 60.0);
         assert!(

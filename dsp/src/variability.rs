@@ -1,7 +1,7 @@
 //! Pulse rate variability: that of the intervals from pulse to pulse, over stretches of minutes.
 //!
 //! It is **not heart rate variability**. A pulse comes later after a beat that fills the heart less, by milliseconds that breath
-//! and position move, and its onset is as exact as the sampling of the sensor: at 100 Hz, RMSSD cannot fall below about 7 ms. A beat that moves
+//! and position move, and where it rises most steeply, which intervals are measured between, is known to some milliseconds. A beat that moves
 //! no blood has no pulse. So the names here are those of pulses (PP), and values of the two are not to be mixed.
 //!
 //! Not a stage of the chain: five minutes are longer than anything there may remember. [`Variability`] takes the pulses of
@@ -119,12 +119,21 @@ pub(crate) fn marks(intervals: &[Option<f64>]) -> Vec<Mark> {
     marks
 }
 
+/// What is kept of a pulse.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    onset: SampleIndex,
+    /// Samples.
+    steepest: f64,
+    /// Whether nothing is missing between it and the one before.
+    joined: bool,
+}
+
 /// The pulses of the last five minutes of a record.
 #[derive(Debug)]
 pub struct Variability {
     rate: SampleRate,
-    /// Pulses, each with whether nothing is missing between it and the one before.
-    pulses: VecDeque<(SampleIndex, bool)>,
+    pulses: VecDeque<Heard>,
     since: SampleIndex,
     joined: bool,
 }
@@ -141,12 +150,16 @@ impl Variability {
     }
 
     /// Takes the next pulse.
-    pub fn pulse(&mut self, onset: SampleIndex) {
-        self.pulses.push_back((onset, self.joined));
+    pub fn pulse(&mut self, pulse: &Pulse) {
+        self.pulses.push_back(Heard {
+            onset: pulse.onset,
+            steepest: pulse.steepest,
+            joined: self.joined,
+        });
         self.joined = true;
-        let from = onset.before(self.rate.count(STRETCH_SECONDS));
+        let from = pulse.onset.before(self.rate.count(STRETCH_SECONDS));
         while self.pulses.len() > MOST
-            || self.pulses.front().is_some_and(|(first, _)| *first < from)
+            || self.pulses.front().is_some_and(|first| first.onset < from)
         {
             self.pulses.pop_front();
         }
@@ -160,15 +173,15 @@ impl Variability {
     /// The measures of the five minutes before `at`, all pulses before which have come; of less after a start.
     pub fn measures(&self, at: SampleIndex) -> Option<Measures> {
         let from = at.before(self.rate.count(STRETCH_SECONDS)).max(self.since);
-        let first = self.pulses.partition_point(|(pulse, _)| *pulse < from);
-        let last = self.pulses.partition_point(|(pulse, _)| *pulse < at);
+        let first = self.pulses.partition_point(|pulse| pulse.onset < from);
+        let last = self.pulses.partition_point(|pulse| pulse.onset < at);
         let pulses: Vec<_> = self.pulses.range(first..last.max(first)).copied().collect();
         measures(&pulses, self.rate.seconds(at.since(from)), self.rate)
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.pulses.capacity() * size_of::<(SampleIndex, bool)>()
+        self.pulses.capacity() * size_of::<Heard>()
     }
 }
 
@@ -197,7 +210,11 @@ pub fn stretches(
             let joined = |pulse: &Pulse| {
                 let before = before.replace(pulse.onset);
                 let joined = before.is_some_and(|before| whole(before, pulse.onset));
-                (pulse.onset, joined)
+                Heard {
+                    onset: pulse.onset,
+                    steepest: pulse.steepest,
+                    joined,
+                }
             };
             let pulses: Vec<_> = pulses.iter().map(joined).collect();
             let seconds = rate.seconds(until.since(start));
@@ -206,11 +223,11 @@ pub fn stretches(
         .collect()
 }
 
-/// Of pulses in a stretch of so many seconds, each with whether nothing is missing before it.
-fn measures(pulses: &[(SampleIndex, bool)], seconds: f64, rate: SampleRate) -> Option<Measures> {
-    let interval = |pair: &[(SampleIndex, bool)]| {
-        let (_, joined) = pair[1];
-        joined.then(|| 1e3 * rate.seconds(pair[1].0.since(pair[0].0)))
+/// Of pulses in a stretch of so many seconds.
+fn measures(pulses: &[Heard], seconds: f64, rate: SampleRate) -> Option<Measures> {
+    let interval = |pair: &[Heard]| {
+        let samples = pair[1].steepest - pair[0].steepest;
+        pair[1].joined.then(|| 1e3 * samples / rate.hz())
     };
     let intervals: Vec<Option<f64>> = pulses.windows(2).map(interval).collect();
     let marks = marks(&intervals);
@@ -267,7 +284,7 @@ mod tests {
     fn after(onsets: &[SampleIndex]) -> Option<Measures> {
         let mut variability = Variability::new(SampleIndex(1000), rate());
         for at in onsets {
-            variability.pulse(*at);
+            variability.pulse(&pulse(*at));
         }
         variability.measures(SampleIndex(onsets.last()?.0 + 1))
     }
@@ -319,7 +336,7 @@ mod tests {
         let pulses = onsets([800; 75]);
         let mut variability = Variability::new(SampleIndex(1000), rate());
         for at in &pulses {
-            variability.pulse(*at);
+            variability.pulse(&pulse(*at));
         }
         assert!(variability.measures(SampleIndex(100_000)).is_some());
         assert_eq!(variability.measures(SampleIndex(102_000)), None);
@@ -337,7 +354,7 @@ mod tests {
             if k == 30 {
                 variability.interrupt();
             }
-            variability.pulse(*at);
+            variability.pulse(&pulse(*at));
         }
         let found = variability.measures(*pulses.last().unwrap()).unwrap();
         assert_eq!((found.n_pp, found.n_odd), (58, 1));
@@ -368,11 +385,11 @@ mod tests {
             }
             if pulse.onset >= gap.end {
                 // Once is enough, as often as it is said.
-                if variability.pulses.back().unwrap().0 < gap.start {
+                if variability.pulses.back().unwrap().onset < gap.start {
                     variability.interrupt();
                 }
             }
-            variability.pulse(pulse.onset);
+            variability.pulse(pulse);
             assert!(variability.pulses.len() <= MOST);
         }
         let offline: Vec<Measures> = offline.into_iter().map(|(_, measures)| measures).collect();
@@ -383,6 +400,7 @@ mod tests {
     fn pulse(onset: SampleIndex) -> Pulse {
         Pulse {
             onset,
+            steepest: onset.0 as f64 + 60.5,
             peak: onset.after(ecg::SampleCount(150)),
             level: 0.0,
             amplitude: 1.0,

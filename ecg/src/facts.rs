@@ -74,6 +74,9 @@ pub struct Beat {
 pub struct Pulse {
     /// The foot of the upstroke.
     pub onset: SampleIndex,
+    /// Where it rises most steeply, in samples and a fraction of one: what intervals are measured between, for the foot is
+    /// flat and its place less sure.
+    pub steepest: f64,
     /// The systolic peak.
     pub peak: SampleIndex,
     /// The signal at the foot, in its own unit.

@@ -75,6 +75,7 @@ pub(crate) fn machine(config: &Config) -> Machine {
 fn pulse(at: u64, amplitude: f32) -> Pulse {
     Pulse {
         onset: SampleIndex(at),
+        steepest: at as f64,
         peak: SampleIndex(at + 1),
         level: 0.0,
         amplitude,

@@ -44,6 +44,8 @@ pub(super) struct Upstroke {
     pub(super) peak: (u64, f32),
     /// How much the wave rises in 40 ms there.
     pub(super) slope: f32,
+    /// Where it is steepest, between samples of the grid.
+    pub(super) steepest: f64,
     /// How likely it is a pulse: a logit.
     pub(super) opinion: f32,
     /// Zero mean, length one.
@@ -177,6 +179,7 @@ impl Wave {
             foot,
             peak,
             slope,
+            steepest: at as f64 + summit(self.slope(at - 1), slope, self.slope(at + 1)),
             opinion: 0.0,
             form: centred.map(|point| point / length),
         })
@@ -334,6 +337,16 @@ impl Wave {
     pub(super) fn heap_bytes(&self) -> usize {
         (self.heights.capacity() + self.slopes.capacity()) * size_of::<f32>()
             + self.upstrokes.capacity() * size_of::<Upstroke>()
+    }
+}
+
+/// How far from the middle of three values the parabola through them is highest; the middle one is the highest of them.
+fn summit(before: f32, middle: f32, after: f32) -> f64 {
+    let bend = f64::from(2.0 * middle - before - after);
+    if bend > 0.0 {
+        (0.5 * f64::from(after - before) / bend).clamp(-0.5, 0.5)
+    } else {
+        0.0
     }
 }
 
