@@ -124,7 +124,7 @@ class Block(nn.Module):
 class Network(nn.Module):
     """Wave and steps through convolutions, numbers through a small network, then both together."""
 
-    def __init__(self, mean: np.ndarray, deviation: np.ndarray, widths: tuple[int, ...] = (16, 32, 40, 56, 64)):
+    def __init__(self, mean: np.ndarray, deviation: np.ndarray, widths: tuple[int, ...] = (16, 16, 16, 32, 48)):
         super().__init__()
         stem, after, *rest = widths
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
@@ -374,8 +374,8 @@ class Fused(nn.Module):
 def boost(data: Stretches, label: np.ndarray, chosen: np.ndarray, seed: int) -> lightgbm.Booster:
     """Fit trees to the numbers of the stretches of the chosen records."""
     model = lightgbm.LGBMClassifier(
-        n_estimators=90,
-        learning_rate=0.08,
+        n_estimators=40,
+        learning_rate=0.16,
         num_leaves=8,
         min_child_samples=20,
         colsample_bytree=0.3,
@@ -505,7 +505,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("training-rhythm"), help="keeps tensors, networks and folds")
     parser.add_argument("--out", type=Path, required=True, help="where the model goes")
     parser.add_argument("--golden", type=Path, help="where the parity fixture goes")
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=40)
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
