@@ -106,6 +106,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A model of synthetic traces failed, or answered with a value that is no number. Show none.
+    #[error("surrogate model {model} failed: {reason}")]
+    Surrogate {
+        /// The model's name.
+        model: String,
+        /// Why.
+        reason: String,
+    },
     /// A job panicked; its thread lives on. A bug worth a report.
     #[error("inference panicked: {reason}")]
     Panic {

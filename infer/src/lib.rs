@@ -44,6 +44,7 @@ mod reader;
 mod reconstruct;
 pub mod rhythm;
 pub mod statements;
+pub mod surrogate;
 mod tensor;
 
 pub use calibration::{Calibration, Part, Unfit};
@@ -53,7 +54,8 @@ pub use error::Error;
 pub use library::Library;
 pub use manifest::{
     Activation, Classification, Example, Kind, Layout, LeadSet, Manifest, Normalise, Platt,
-    Preparation, PulseRhythmForm, Reconstruction, RhythmForm, Target, When, WindowShape,
+    Preparation, PulseRhythmForm, Reconstruction, RhythmForm, SurrogateForm, Target, When,
+    WindowShape,
 };
 pub use model::Runtime;
 pub use numbers::{pearson, solve};
@@ -62,3 +64,4 @@ pub use pulse_rhythm::{PulseLabel, PulseRhythmDecision, PulseRhythmModel, PulseS
 pub use reader::{PulseReading, Reader, Reading, Said, Task, WindowTask};
 pub use reconstruct::{Reconstructor, derive};
 pub use rhythm::{RhythmDecision, RhythmLabel, RhythmModel};
+pub use surrogate::{SurrogateModel, Synthetic};

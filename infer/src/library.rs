@@ -12,7 +12,7 @@ use ecg::{ModelRef, SampleRate};
 
 use crate::manifest::{Manifest, Reconstruction, WindowShape};
 use crate::model::{Plan, Runtime};
-use crate::{Classifier, Error, Kind, PulseRhythmModel, RhythmModel};
+use crate::{Classifier, Error, Kind, PulseRhythmModel, RhythmModel, SurrogateModel};
 
 /// The largest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 22;
@@ -20,7 +20,7 @@ const MAX_MANIFEST: u64 = 1 << 22;
 const MAX_ONNX: u64 = 1 << 29;
 
 /// What ships inside the binary: name of the manifest, manifest, ONNX file.
-const SHIPPED: [(&str, &str, &[u8]); 4] = [
+const SHIPPED: [(&str, &str, &[u8]); 5] = [
     (
         "superclass-12.toml",
         include_str!("../models/superclass-12.toml"),
@@ -41,6 +41,11 @@ const SHIPPED: [(&str, &str, &[u8]); 4] = [
         include_str!("../models/ppg-rhythm-1.toml"),
         include_bytes!("../models/ppg-rhythm-1.onnx"),
     ),
+    (
+        "ppg-ecg-1.toml",
+        include_str!("../models/ppg-ecg-1.toml"),
+        include_bytes!("../models/ppg-ecg-1.onnx"),
+    ),
 ];
 
 /// A model that gives leads, and what its manifest says about it.
@@ -60,6 +65,7 @@ pub struct Library {
     classifiers: Vec<Classifier>,
     rhythm: Option<Arc<RhythmModel>>,
     pulse_rhythm: Option<Arc<PulseRhythmModel>>,
+    surrogate: Option<Arc<SurrogateModel>>,
 }
 
 impl Library {
@@ -183,6 +189,11 @@ impl Library {
         self.pulse_rhythm.as_ref()
     }
 
+    /// The model that draws a synthetic ECG from a pulse wave; the first, where there are several.
+    pub fn surrogate(&self) -> Option<&Arc<SurrogateModel>> {
+        self.surrogate.as_ref()
+    }
+
     pub(crate) fn reconstructing(&self) -> impl Iterator<Item = &Model> {
         self.reconstructing.iter()
     }
@@ -222,6 +233,11 @@ impl Library {
                 let plan = Plan::build(&self.runtime, &manifest, onnx)?;
                 let model = PulseRhythmModel::new(manifest.model.clone(), form.clone(), plan);
                 self.pulse_rhythm.get_or_insert_with(|| Arc::new(model));
+            }
+            Kind::Surrogate(form) => {
+                let plan = Plan::build(&self.runtime, &manifest, onnx)?;
+                let model = SurrogateModel::new(manifest.model.clone(), form.clone(), plan);
+                self.surrogate.get_or_insert_with(|| Arc::new(model));
             }
         }
         self.manifests.push(manifest);
@@ -305,6 +321,7 @@ mod tests {
         assert_eq!(shipped.rhythm().unwrap().model().name, "rhythm-1");
         let pulses = shipped.pulse_rhythm().unwrap();
         assert_eq!(pulses.model().name, "ppg-rhythm-1");
+        assert_eq!(shipped.surrogate().unwrap().model().name, "ppg-ecg-1");
         assert_eq!(shipped.window().unwrap().n_samples, 2560);
     }
 

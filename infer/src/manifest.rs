@@ -7,6 +7,7 @@ mod classify;
 mod pulse_rhythm;
 mod reconstruct;
 mod rhythm;
+mod surrogate;
 
 use ecg::{Lead, ModelRef, SampleRate};
 use serde::Deserialize;
@@ -17,6 +18,7 @@ pub use classify::{
 pub use pulse_rhythm::PulseRhythmForm;
 pub use reconstruct::{LeadSet, Reconstruction};
 pub use rhythm::RhythmForm;
+pub use surrogate::SurrogateForm;
 
 use crate::Error;
 
@@ -41,6 +43,8 @@ pub enum Kind {
     Rhythm(RhythmForm),
     /// Names the rhythm of a pulse wave.
     PulseRhythm(PulseRhythmForm),
+    /// Draws a synthetic ECG from a pulse wave.
+    Surrogate(SurrogateForm),
 }
 
 /// The windows that a model takes.
@@ -115,6 +119,10 @@ impl Manifest {
                 let form: pulse_rhythm::Form = own.try_into().map_err(toml)?;
                 Kind::PulseRhythm(form.check(at)?)
             }
+            KindForm::Surrogate => {
+                let form: surrogate::Form = own.try_into().map_err(toml)?;
+                Kind::Surrogate(form.check(at)?)
+            }
         };
         Ok(Self {
             model: ModelRef {
@@ -133,7 +141,7 @@ impl Manifest {
     pub fn reconstruction(&self) -> Option<&Reconstruction> {
         match &self.kind {
             Kind::Reconstruct(reconstruction) => Some(reconstruction),
-            Kind::Classify(_) | Kind::Rhythm(_) | Kind::PulseRhythm(_) => None,
+            Kind::Classify(_) | Kind::Rhythm(_) | Kind::PulseRhythm(_) | Kind::Surrogate(_) => None,
         }
     }
 
@@ -141,7 +149,9 @@ impl Manifest {
     pub fn classification(&self) -> Option<&Classification> {
         match &self.kind {
             Kind::Classify(classification) => Some(classification),
-            Kind::Reconstruct(_) | Kind::Rhythm(_) | Kind::PulseRhythm(_) => None,
+            Kind::Reconstruct(_) | Kind::Rhythm(_) | Kind::PulseRhythm(_) | Kind::Surrogate(_) => {
+                None
+            }
         }
     }
 }
@@ -225,6 +235,7 @@ enum KindForm {
     Classify,
     Rhythm,
     PulseRhythm,
+    Surrogate,
 }
 
 #[derive(Deserialize)]

@@ -17,6 +17,7 @@ use std::ops::Range;
 use ecg::{ModelRef, SampleIndex, SampleRate, SignalKind};
 
 pub use finding::PULSE_FIBRILLATION;
+pub(crate) use input::windows;
 pub use input::{BAND_HZ, CLIP, N_SAMPLES, RATE_HZ, input};
 pub use remembered::Remembered;
 

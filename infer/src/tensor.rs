@@ -13,6 +13,8 @@ use std::borrow::Cow;
 use crate::manifest::{Classification, Kind, Layout, Reconstruction};
 use crate::pulse_rhythm::{self, PulseLabel};
 use crate::rhythm::{self, RhythmLabel};
+use crate::surrogate;
+use crate::surrogate::input::{N_AROUND, N_CHANNELS};
 
 /// The shapes of a model's tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,10 @@ pub(crate) fn shapes(kind: &Kind) -> Shapes {
         Kind::PulseRhythm(_) => Shapes {
             input: [1, 1, pulse_rhythm::N_SAMPLES],
             outputs: vec![vec![1, PulseLabel::ALL.len() + 1]],
+        },
+        Kind::Surrogate(_) => Shapes {
+            input: [1, N_CHANNELS, N_AROUND],
+            outputs: vec![vec![1, 2, 1 + surrogate::N_BEAT]],
         },
     }
 }

@@ -33,7 +33,7 @@ const LEAST: f64 = 1e-6;
     clippy::cast_sign_loss,
     reason = "some hundred samples"
 )]
-pub(super) fn windows(n: usize, rate: SampleRate) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn windows(n: usize, rate: SampleRate) -> impl Iterator<Item = Range<usize>> {
     let own = move |samples: usize| samples as f64 * rate.hz() / RATE_HZ;
     let length = own(N_SAMPLES).ceil() as usize;
     (0..)

@@ -49,12 +49,17 @@ class Beats:
     source: str
 
 
-def held_out(source: str) -> bool:
-    """Whether a patient is for validation alone; by name, so that nothing moves when data are added."""
+def hash_of(source: str) -> int:
+    """A number of a name."""
     number = 0
     for letter in source.encode():
         number = (number * 131 + letter) % 1_000_003
-    return number * 7919 % 100 < HELD_OUT
+    return number * 7919
+
+
+def held_out(source: str) -> bool:
+    """Whether a patient is for validation alone; by name, so that nothing moves when data are added."""
+    return hash_of(source) % 100 < HELD_OUT
 
 
 def vitaldb(folder: Path) -> list[Beats]:
