@@ -310,6 +310,8 @@ enum EvaluateCommand {
     Rhythm(RhythmArgs),
     /// Pulses of a PPG against the beats of the ECG beside it
     Pulse(PulseArgs),
+    /// A synthetic ECG drawn from a PPG against the true one beside it, and a template against both
+    Surrogate(SurrogateArgs),
     /// Atrial fibrillation in segments of a pulse wave, against their labels
     PpgRhythm(PpgRhythmArgs),
 }
@@ -415,6 +417,23 @@ struct PulseArgs {
     /// Weights in place of those that ship: a file, or a folder with RECORD.bin for each record
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct SurrogateArgs {
+    /// A folder of WFDB records with lead II and PPG (PLETH)
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// ONNX file in place of the one that ships, or a folder with RECORD.bin for each record
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
+    /// Find pulses by these weights instead of those that ship: a file or such a folder
+    #[arg(long, value_name = "PATH")]
+    detector: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -593,6 +612,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(EvaluateCommand::Classify(args)) => evaluate::classify(&args),
         Command::Evaluate(EvaluateCommand::Rhythm(args)) => evaluate::rhythm(&args),
         Command::Evaluate(EvaluateCommand::Pulse(args)) => evaluate::pulse(&args),
+        Command::Evaluate(EvaluateCommand::Surrogate(args)) => evaluate::surrogate(&args),
         Command::Evaluate(EvaluateCommand::PpgRhythm(args)) => evaluate::ppg_rhythm(&args),
         Command::Windows(args) => windows::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),

@@ -16,6 +16,7 @@ pub mod rhythm;
 pub mod rhythms;
 pub mod roc;
 pub mod runs;
+pub mod surrogate;
 pub mod ventricular;
 
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use infer::Manifest;
 
 use super::{
     AlarmsArgs, BeatsArgs, ClassifyArgs, DelineateArgs, EpisodesArgs, Failure, PpgRhythmArgs,
-    PulseArgs, QrsArgs, ReconstructArgs, RhythmArgs, VentricularArgs, answer,
+    PulseArgs, QrsArgs, ReconstructArgs, RhythmArgs, SurrogateArgs, VentricularArgs, answer,
 };
 use crate::evaluate::alarms;
 use crate::evaluate::beats as classes;
@@ -25,6 +25,7 @@ use crate::evaluate::pulse as pulses;
 use crate::evaluate::qrs as scores;
 use crate::evaluate::reconstruct as reconstruction;
 use crate::evaluate::rhythm as rhythms;
+use crate::evaluate::surrogate as surrogates;
 use crate::evaluate::ventricular as ventricles;
 
 /// Scores beat detection on every record of a folder.
@@ -96,6 +97,21 @@ pub(super) fn pulse(args: &PulseArgs) -> Result<(), Failure> {
         lists: args.lists,
     };
     let report = pulses::run(&args.dir, &config.dsp, &options).map_err(color_eyre::Report::from)?;
+    print(&report, args.json.then(|| report.to_json()))
+}
+
+/// Scores synthetic traces on every record of a folder.
+pub(super) fn surrogate(args: &SurrogateArgs) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let library = crate::pipeline::library(&config.infer).map_err(Failure::usage)?;
+    let model = library.surrogate();
+    let model = model.ok_or_else(|| Failure::usage(eyre!("no model draws synthetic traces")))?;
+    let options = surrogates::Options {
+        model: Arc::clone(model),
+        weights: args.weights.clone(),
+        detector: args.detector.clone(),
+    };
+    let report = with_bar(|progress| surrogates::run(&args.dir, &config.dsp, &options, progress))?;
     print(&report, args.json.then(|| report.to_json()))
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use dsp::pulse::Model;
 use dsp::{Chain, Models, Output};
-use ecg::{SampleIndex, SampleRate, SignalKind};
+use ecg::{Layout, SampleIndex, SampleRate, SignalKind};
 use serde_json::{Value, json};
 
 use super::ec57::{Counts, percent};
@@ -33,9 +33,9 @@ pub const TOLERANCE_SECONDS: f64 = 0.15;
 /// Rates are compared over so many seconds.
 pub const RATE_SECONDS: u64 = 10;
 /// Beats of good ECG that a record must have to be scored.
-const LEAST_BEATS: usize = 20;
+pub(super) const LEAST_BEATS: usize = 20;
 /// Where the pulse of a beat is looked for: seconds after it.
-const TRANSIT_SECONDS: (f64, f64) = (-0.2, 1.0);
+pub(super) const TRANSIT_SECONDS: (f64, f64) = (-0.2, 1.0);
 
 /// What is scored how.
 #[derive(Debug, Clone, Default)]
@@ -110,9 +110,9 @@ pub fn run(dir: &Path, config: &dsp::Config, options: &Options) -> Result<Report
 
 /// What the chain says of a record, seconds.
 #[derive(Debug, Default)]
-struct Heard {
-    beats: Vec<f64>,
-    onsets: Vec<f64>,
+pub(super) struct Heard {
+    pub(super) beats: Vec<f64>,
+    pub(super) onsets: Vec<f64>,
     /// By second: whether an ECG lead is good, and others confirm its beats.
     good: Vec<bool>,
     /// By second: whether a PPG is usable.
@@ -120,8 +120,20 @@ struct Heard {
 }
 
 fn score(path: &Path, config: &dsp::Config, options: &Options) -> Result<Score, String> {
+    let weights = options.weights.as_deref();
+    hear(path, config, weights, |_, _| {})?.score()
+}
+
+/// What the chain says of a record with a PPG and an ECG; `also` is told everything that it says of both together, with their
+/// layout.
+pub(super) fn hear(
+    path: &Path,
+    config: &dsp::Config,
+    own: Option<&Path>,
+    mut also: impl FnMut(&Layout, &Output),
+) -> Result<Heard, String> {
     let mut models = Models::default();
-    if let Some(file) = &options.weights {
+    if let Some(file) = own {
         let model = Model::new(&weights(file, &name_of(path))?);
         let failed = |error| format!("{}: {error}", file.display());
         models.pulse = Arc::new(model.map_err(failed)?);
@@ -135,21 +147,29 @@ fn score(path: &Path, config: &dsp::Config, options: &Options) -> Result<Score, 
     if ecg.is_empty() {
         return Err("no ECG".into());
     }
-    let play = |names: &[String]| Heard::of(player(path, names)?, config, &models);
-    let mut heard = play(&[&ecg[..], &ppg].concat())?;
+    let both = player(path, &[&ecg[..], &ppg].concat())?;
+    let mut heard = Heard::of(both, config, &models, &mut also)?;
     // What a lead says by itself is what another can confirm.
     let alone: Vec<Vec<f64>> = match ecg.len() {
         1 => Vec::new(),
         _ => (ecg.iter())
-            .map(|lead| play(std::slice::from_ref(lead)).map(|heard| heard.beats))
+            .map(|lead| {
+                let lead = player(path, std::slice::from_ref(lead))?;
+                Heard::of(lead, config, &models, |_, _| {}).map(|heard| heard.beats)
+            })
             .collect::<Result<_, _>>()?,
     };
     heard.confirm(&alone);
-    heard.score()
+    Ok(heard)
 }
 
 impl Heard {
-    fn of(player: Player, config: &dsp::Config, models: &Models) -> Result<Self, String> {
+    fn of(
+        player: Player,
+        config: &dsp::Config,
+        models: &Models,
+        mut also: impl FnMut(&Layout, &Output),
+    ) -> Result<Self, String> {
         let layout = player.layout().clone();
         let rate = layout.base_rate();
         let chain = Chain::with_models(&layout, config, models);
@@ -159,12 +179,15 @@ impl Heard {
             player,
             &mut chain,
             |_| {},
-            |output| heard.take(&output, rate),
+            |output| {
+                heard.take(&output, rate);
+                also(&layout, &output);
+            },
         )?;
         Ok(heard)
     }
 
-    fn take(&mut self, output: &Output, rate: SampleRate) {
+    pub(super) fn take(&mut self, output: &Output, rate: SampleRate) {
         let seconds = |at: SampleIndex| at.0 as f64 / rate.hz();
         match output {
             Output::Beat(beat) => self.beats.push(seconds(beat.r_peak)),
@@ -214,12 +237,13 @@ impl Heard {
     }
 
     /// Whether beats of a second are the reference.
-    fn is_good(&self, second: usize) -> bool {
+    pub(super) fn is_good(&self, second: usize) -> bool {
         let good = |second: usize| self.good.get(second) == Some(&true);
         second > 0 && (second - 1..=second + 1).all(good)
     }
 
-    fn is_usable(&self, second: usize) -> bool {
+    /// Whether the PPG is usable in a second.
+    pub(super) fn is_usable(&self, second: usize) -> bool {
         self.usable.get(second) == Some(&true)
     }
 
@@ -232,7 +256,7 @@ impl Heard {
                 reference.len()
             ));
         }
-        let transit = transit(&reference, &self.onsets);
+        let transit = transit(&reference, &self.onsets, TRANSIT_SECONDS);
         let transit = transit.ok_or("no pulse after any beat")?;
         let due: Vec<f64> = self.beats.iter().map(|t| t + transit).collect();
         // Where a pulse is due, the ECG is good if it was when the blood set out.
@@ -242,8 +266,8 @@ impl Heard {
         let seconds = (0..n).filter(|second| self.is_good(*second));
         Ok(Score {
             transit_seconds: transit,
-            all: count(&due, &self.onsets, in_good),
-            gated: count(&due, &self.onsets, in_gate),
+            all: count(&due, &self.onsets, TOLERANCE_SECONDS, in_good),
+            gated: count(&due, &self.onsets, TOLERANCE_SECONDS, in_gate),
             seconds: seconds.clone().count(),
             usable_seconds: seconds.filter(|second| self.is_usable(*second)).count(),
             rate_errors: self.rate_errors(&due, n),
@@ -288,7 +312,7 @@ impl Heard {
     clippy::cast_sign_loss,
     reason = "times are small and not negative; others saturate"
 )]
-fn second_of(t: f64) -> usize {
+pub(super) fn second_of(t: f64) -> usize {
     t as usize
 }
 
@@ -311,9 +335,8 @@ fn rate(times: &[f64], from: f64, to: f64) -> Option<f64> {
     (within.len() > 2).then(|| 60.0 * (within.len() - 1) as f64 / (last - first))
 }
 
-/// The median time from a beat to its pulse: of the differences near the most frequent one.
-fn transit(beats: &[f64], onsets: &[f64]) -> Option<f64> {
-    let (least, most) = TRANSIT_SECONDS;
+/// The median time from a beat to its pulse, looked for in a span: of the differences near the most frequent one.
+pub(super) fn transit(beats: &[f64], onsets: &[f64], (least, most): (f64, f64)) -> Option<f64> {
     let mut apart = Vec::new();
     for beat in beats {
         let from = onsets.partition_point(|onset| *onset < beat + least);
@@ -339,24 +362,16 @@ fn transit(beats: &[f64], onsets: &[f64]) -> Option<f64> {
     Some(apart[start + (count(from) - 1) / 2])
 }
 
-/// Pairs each onset with the nearest time at which one is due, nearest pairs first, and counts what lies where `part` is true.
-fn count(due: &[f64], onsets: &[f64], part: impl Fn(f64) -> bool) -> Counts {
-    let mut pairs = Vec::new();
-    for (k, time) in due.iter().enumerate() {
-        let from = onsets.partition_point(|onset| *onset < time - TOLERANCE_SECONDS);
-        for (j, onset) in onsets.iter().enumerate().skip(from) {
-            if *onset > time + TOLERANCE_SECONDS {
-                break;
-            }
-            pairs.push(((onset - time).abs(), k, j));
-        }
-    }
-    pairs.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+/// Pairs each onset with the nearest time at which one is due, and counts what lies where `part` is true.
+pub(super) fn count(
+    due: &[f64],
+    onsets: &[f64],
+    tolerance: f64,
+    part: impl Fn(f64) -> bool,
+) -> Counts {
     let (mut met, mut right) = (vec![false; due.len()], vec![false; onsets.len()]);
-    for (_, k, j) in pairs {
-        if !met[k] && !right[j] {
-            (met[k], right[j]) = (true, true);
-        }
+    for (k, j) in pairs(due, onsets, tolerance) {
+        (met[k], right[j]) = (true, true);
     }
     let of = |times: &[f64], flags: &[bool], wanted: bool| {
         let times = times.iter().zip(flags);
@@ -370,6 +385,30 @@ fn count(due: &[f64], onsets: &[f64], part: impl Fn(f64) -> bool) -> Counts {
         fp: of(onsets, &right, false),
         ..Counts::default()
     }
+}
+
+/// The pairs of times that are due and onsets, each in one at most, nearest first.
+pub(super) fn pairs(due: &[f64], onsets: &[f64], tolerance: f64) -> Vec<(usize, usize)> {
+    let mut near = Vec::new();
+    for (k, time) in due.iter().enumerate() {
+        let from = onsets.partition_point(|onset| *onset < time - tolerance);
+        for (j, onset) in onsets.iter().enumerate().skip(from) {
+            if *onset > time + tolerance {
+                break;
+            }
+            near.push(((onset - time).abs(), k, j));
+        }
+    }
+    near.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+    let (mut met, mut right) = (vec![false; due.len()], vec![false; onsets.len()]);
+    let mut pairs = Vec::new();
+    for (_, k, j) in near {
+        if !met[k] && !right[j] {
+            (met[k], right[j]) = (true, true);
+            pairs.push((k, j));
+        }
+    }
+    pairs
 }
 
 impl Report {
@@ -447,7 +486,7 @@ fn counts(counts: Counts) -> Value {
 }
 
 /// The value under which a share of sorted `values` lies.
-fn share_below(values: &[f64], share: f64) -> Option<f64> {
+pub(super) fn share_below(values: &[f64], share: f64) -> Option<f64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
