@@ -64,6 +64,8 @@ pub struct Infer {
     pub nice: u8,
     /// A folder with models to use instead of those shipped; empty for none.
     pub models: std::path::PathBuf,
+    /// Whether a synthetic ECG may be drawn of the pulse wave of a device without ECG, when somebody asks for it.
+    pub surrogate: bool,
     /// Limits of statements on measured values.
     pub limits: infer::statements::Limits,
 }

@@ -132,6 +132,7 @@ pub fn router(service: Arc<Service>) -> Router {
             "/api/v1/devices/{device}/twelve-lead/findings",
             get(api::examine),
         )
+        .route("/api/v1/devices/{device}/surrogate", get(api::surrogate))
         .route("/api/v1/alarms", get(api::alarms))
         .route("/api/v1/alarms/{alarm}", get(api::alarm))
         .route("/api/v1/alarms/{alarm}/acknowledge", post(api::acknowledge))

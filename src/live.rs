@@ -120,6 +120,8 @@ pub struct DeviceStatus {
     pub last_seen: Option<Utc>,
     /// The boot of the record being received.
     pub record: Option<String>,
+    /// Whether a synthetic trace may be asked for.
+    pub synthetic: bool,
     /// Its signals.
     pub signals: Vec<(SignalKind, SampleRate)>,
     /// Heart rate in beats per minute, if it is known.
@@ -210,6 +212,43 @@ pub struct LatestTwelve {
     pub start: Utc,
     /// What was found in them.
     pub findings: Arc<[ecg::Finding]>,
+}
+
+/// What is drawn of the newest pulse wave of a device: synthetic, for a view alone.
+#[derive(Debug, Clone)]
+pub struct LatestSynthetic {
+    /// What is drawn.
+    pub trace: infer::Synthetic,
+    /// What it is drawn from.
+    pub signal: SignalKind,
+    /// When it begins.
+    pub start: Utc,
+}
+
+/// Why nothing is drawn of a pulse wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Undrawn {
+    /// The settings say so, or no model is loaded that could.
+    #[error("synthetic traces are switched off (infer.surrogate)")]
+    Off,
+    /// There is no such device.
+    #[error("no such device")]
+    NoDevice,
+    /// Nothing that it could be drawn from.
+    #[error("the device has no PPG")]
+    NoPulse,
+    /// There is a true one.
+    #[error("the device measures an ECG")]
+    Measured,
+    /// The record, or what follows a gap, is too short.
+    #[error("there are no 10 s of the pulse wave yet")]
+    TooShort,
+    /// Nothing that is worth drawing from.
+    #[error("the pulse wave is not usable")]
+    Unusable,
+    /// The model failed.
+    #[error("the model failed")]
+    Failed,
 }
 
 /// The way from the stages to the subscribers.

@@ -183,6 +183,15 @@ impl Monitor {
         self.open.as_ref().map(|open| &open.id)
     }
 
+    /// The newest 10 s of the pulse wave, when they began, and the share of their seconds in which it is usable: for those who
+    /// look at it. `None` without a PPG, and until there are as many.
+    pub fn newest_pulse(&self) -> Option<(PulseStretch, Utc, f64)> {
+        let open = self.open.as_ref()?;
+        let (stretch, usable) = open.pulses.as_ref()?.newest()?;
+        let start = open.anchor.utc(stretch.start);
+        Some((stretch, start, usable))
+    }
+
     /// The clock estimate of the record being received.
     pub fn anchor(&self) -> Option<Anchor> {
         self.open.as_ref().map(|open| open.anchor)

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecg::{AlarmId, DeviceId, SampleRate};
+use infer::surrogate::{Beats, SurrogateModel};
 use infer::{Library, Pool, PoolConfig, Reader, Reconstructor, When};
 use ingest::mqtt::Retainer;
 use store::Store;
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::delivery::Outgoing;
 use crate::health::{Health, Stage};
-use crate::live::{DeviceStatus, LatestTwelve, LiveBus};
+use crate::live::{DeviceStatus, LatestSynthetic, LatestTwelve, LiveBus, Undrawn};
 use crate::metrics::Metrics;
 use crate::stage::analyse::{COMMITS_OUT, Calibrations, Command, Inbox, Shard, Shared, Wearer};
 use crate::stage::announce::Announce;
@@ -90,6 +91,9 @@ pub enum Error {
     /// Windows that the models do not take.
     #[error("{0}")]
     Window(String),
+    /// Synthetic traces are switched on, and none of the models draws them.
+    #[error("infer.surrogate is on, and no model draws synthetic traces")]
+    Surrogate,
     /// MQTT settings that cannot be used.
     #[error(transparent)]
     Ingest(#[from] ingest::Error),
@@ -134,6 +138,18 @@ pub fn reader(config: &Config) -> Result<Reader, Error> {
         }
     }
     Ok(reader)
+}
+
+/// What draws synthetic traces, where the settings want them.
+fn surrogate(
+    config: &crate::config::Infer,
+    library: &Library,
+) -> Result<Option<Arc<SurrogateModel>>, Error> {
+    if !config.surrogate {
+        return Ok(None);
+    }
+    let model = library.surrogate().ok_or(Error::Surrogate)?;
+    Ok(Some(Arc::clone(model)))
 }
 
 /// `n`, or the number of cores for 0.
@@ -217,6 +233,7 @@ impl Pipeline {
         }
         let wearers_of = wearers(devices, &calibrations, &baselines, &config.alarm, n_shards);
 
+        let surrogate = surrogate(&config.infer, reader.reconstructor().library())?;
         let drain = config.service.drain;
         let mqtt_config = ingest::mqtt::Config {
             drain,
@@ -326,6 +343,7 @@ impl Pipeline {
         let handle = Handle {
             commands: commands.into(),
             reader,
+            surrogate,
         };
         Ok(Self {
             handle,
@@ -436,6 +454,8 @@ impl Delivering {
 pub struct Handle {
     commands: Arc<[mpsc::Sender<Command>]>,
     reader: Arc<Reader>,
+    /// What draws synthetic traces, where that is switched on.
+    surrogate: Option<Arc<SurrogateModel>>,
 }
 
 impl Handle {
@@ -488,6 +508,32 @@ impl Handle {
             })
         });
         completed.await.ok()
+    }
+
+    /// What is drawn of the newest pulse wave of a device without ECG; the outer `None` as in [`Handle::devices`].
+    pub async fn synthetic(&self, device: DeviceId) -> Option<Result<LatestSynthetic, Undrawn>> {
+        let Some(model) = self.surrogate.clone() else {
+            return Some(Err(Undrawn::Off));
+        };
+        let (reply, answer) = oneshot::channel();
+        let shard = self.shard(&device);
+        let (stretch, start) = match ask(shard, Command::LatestPulse(device, reply), answer).await?
+        {
+            Ok(latest) => latest,
+            Err(undrawn) => return Some(Err(undrawn)),
+        };
+        let drawn = tokio::task::spawn_blocking(move || {
+            let trace = model.draw(&stretch, Beats::Model).map_err(|error| {
+                tracing::warn!(%error, "a model failed on request");
+                Undrawn::Failed
+            })?;
+            Ok(LatestSynthetic {
+                trace,
+                signal: stretch.signal,
+                start,
+            })
+        });
+        drawn.await.ok()
     }
 
     /// What is found in the newest twelve leads of a device, by every classifier, those that run on request too, each

@@ -14,6 +14,8 @@ use crate::support::wait_for;
 
 const LEADS: [Lead; 3] = [Lead::II, Lead::V1, Lead::V5];
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Between packets, each of a second.
 const PAUSE: Duration = Duration::from_millis(80);
 
@@ -91,6 +93,9 @@ fn fibrillation_is_an_episode_with_its_evidence() {
         404
     );
     assert_eq!(service.status("/api/v1/devices/af/findings?limit=0"), 422);
+    // Switched off, as it ships.
+    assert_eq!(calm["synthetic"], false);
+    assert_eq!(service.status("/api/v1/devices/calm/surrogate"), 404);
     assert!(service.text("/metrics").contains("infer_findings_total{"));
 }
 
@@ -99,12 +104,22 @@ fn fibrillation_is_an_episode_with_its_evidence() {
 fn fibrillation_is_told_from_a_pulse_alone_and_what_is_unusable_tells_nothing() {
     let (broker, database) = (Mosquitto::start(), Database::create());
     let dir = tempfile::tempdir().unwrap();
-    let service = Service::run(dir.path(), &broker, &database, "");
+    let service = Service::run(
+        dir.path(),
+        &broker,
+        &database,
+        "[infer]\nsurrogate = true\n",
+    );
     let mut scenario = Scenario::new(3, SampleRate::new(250.0).unwrap());
     scenario.ppg_rate = Some(SampleRate::new(50.0).unwrap());
     send_leads(&broker, "calm", &scenario, &[], 60);
+    is_drawn(&service, "calm");
     scenario.rhythms = vec![(Rhythm::VentricularFibrillation, f64::INFINITY)];
     send_leads(&broker, "dead", &scenario, &[], 60);
+    let surrogate = |device: &str| service.status(&format!("/api/v1/devices/{device}/surrogate"));
+    wait_for("a wave of which nothing is drawn", PATIENCE, || {
+        (surrogate("dead") == 409).then_some(())
+    });
     scenario.rhythms = vec![(Rhythm::AtrialFibrillation { bpm: 95.0 }, f64::INFINITY)];
     send_leads(&broker, "af", &scenario, &[], 75);
 
@@ -145,6 +160,30 @@ fn fibrillation_is_told_from_a_pulse_alone_and_what_is_unusable_tells_nothing() 
     assert!(named(&answer["episodes"], "pulse_sinus_rhythm").is_some());
     let metrics = service.text("/metrics");
     assert!(metrics.contains("infer_pulses_total{outcome=\"unusable\"}"));
+}
+
+/// A synthetic trace is there for who asks, called so, and nothing else of the device has an ECG.
+fn is_drawn(service: &Service, device: &str) {
+    let path = format!("/api/v1/devices/{device}");
+    let drawn = wait_for("a synthetic trace", PATIENCE, || {
+        let surrogate = format!("{path}/surrogate");
+        (service.status(&surrogate) == 200).then(|| service.json(&surrogate))
+    });
+    assert_eq!(drawn["synthetic"], true);
+    assert_eq!(drawn["drawn_from"], "PPG-green");
+    assert_eq!(drawn["model"]["name"], "ppg-ecg-1");
+    assert_eq!(drawn["model"]["sha256"].as_str().unwrap().len(), 64);
+    assert!(drawn["notice"].as_str().unwrap().contains("not an ECG"));
+    assert_eq!(drawn["seconds"].as_f64().unwrap(), 10.0);
+    let samples = drawn["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 2500);
+    let highest = samples.iter().filter_map(Value::as_i64).max().unwrap();
+    assert!(highest > 200, "{highest} uV");
+    let status = service.json(&path);
+    assert_eq!(status["synthetic"], true);
+    assert_eq!(status["measurement"], Value::Null);
+    assert_eq!(service.status(&format!("{path}/twelve-lead")), 404);
+    assert_eq!(service.status("/api/v1/devices/nobody/surrogate"), 404);
 }
 
 /// What the strip of an alarm says was found in it, and the strip itself.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::error::Error;
 use super::patients::{self, apply};
 use super::{Running, Service, json};
-use crate::live::DeviceStatus;
+use crate::live::{DeviceStatus, Undrawn};
 use crate::stage::analyse::Wearer;
 use crate::wall::{parse_rfc3339, rfc3339, utc};
 
@@ -35,6 +35,7 @@ pub(super) type Shared = State<Arc<Service>>;
         set_patient,
         twelve_lead,
         examine,
+        surrogate,
         alarms,
         alarm,
         acknowledge,
@@ -280,6 +281,31 @@ pub(super) async fn examine(
     let found = handle.examine(device.clone()).await.ok_or_else(busy)?;
     let found = found.ok_or_else(|| Error::NotFound(format!("no twelve leads of {device} yet")))?;
     Ok(Json(json::Findings::new(&found)))
+}
+
+/// What a model draws of the newest 10 s of the pulse wave of a device without ECG. Synthetic: it is no ECG, nothing was
+/// measured on it, and nothing else in the service knows it. 404 where there is none to come (no such device, no PPG, switched
+/// off), 409 where there is none now.
+#[utoipa::path(get, path = "/api/v1/devices/{device}/surrogate", params(("device" = String, Path)),
+    responses((status = 200, body = json::Synthetic), (status = 404, body = json::Failure),
+        (status = 409, body = json::Failure)))]
+pub(super) async fn surrogate(
+    State(service): Shared,
+    Path(name): Path<String>,
+) -> Answer<json::Synthetic> {
+    let device = device_id(&name)?;
+    let handle = &service.running()?.handle;
+    let drawn = handle.synthetic(device.clone()).await.ok_or_else(busy)?;
+    let drawn = drawn.map_err(|undrawn| {
+        let why = format!("nothing is drawn of {device}: {undrawn}");
+        match undrawn {
+            Undrawn::Off | Undrawn::NoDevice | Undrawn::NoPulse => Error::NotFound(why),
+            Undrawn::Measured | Undrawn::TooShort | Undrawn::Unusable | Undrawn::Failed => {
+                Error::Conflict(why)
+            }
+        }
+    })?;
+    Ok(Json(json::Synthetic::new(&device, &drawn)))
 }
 
 /// Which alarms.

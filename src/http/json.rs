@@ -13,7 +13,9 @@ use utoipa::ToSchema;
 use super::patients::json::LimitsInForce;
 use crate::delivery::Outgoing;
 use crate::findings::to_json;
-use crate::live::{DeviceStatus, Found, LatestTwelve, ReadingOutcome, to_thousandths};
+use crate::live::{
+    DeviceStatus, Found, LatestSynthetic, LatestTwelve, ReadingOutcome, to_thousandths,
+};
 use crate::vitals::Vitals;
 use crate::wall::{rfc3339, utc};
 
@@ -122,6 +124,8 @@ pub(super) struct Device {
     pub(super) measurement: Option<Measurement>,
     /// What its pulse says beyond the rate; null without a PPG or arterial pressure, and where nothing came of late.
     pub(super) pulse: Option<Pulse>,
+    /// Whether a synthetic trace of its pulse wave may be asked for.
+    pub(super) synthetic: bool,
     /// What is found in its signals by now, the longest standing first.
     pub(super) findings: Vec<Standing>,
     pub(super) battery_percent: Option<u8>,
@@ -375,6 +379,7 @@ impl From<&DeviceStatus> for Device {
                 .vitals
                 .as_ref()
                 .map(|(vitals, at)| Pulse::new(vitals, *at)),
+            synthetic: status.synthetic,
             findings: status.findings.iter().map(Standing::from).collect(),
             battery_percent: status.battery_percent,
             limits: LimitsInForce::from(&status.limits),
@@ -554,6 +559,46 @@ pub(super) struct Strip {
     /// What was found in these signals; null where nothing looked for anything.
     #[schema(value_type = Option<Vec<crate::findings::Finding<'static>>>)]
     pub(super) findings: Option<serde_json::Value>,
+}
+
+/// What a model draws of a pulse wave. No ECG.
+#[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the API's word for what it is")]
+pub(super) struct Synthetic {
+    pub(super) device: String,
+    /// Always true.
+    pub(super) synthetic: bool,
+    /// What that means, to be shown beside it.
+    pub(super) notice: &'static str,
+    /// The signal that it is drawn from.
+    pub(super) drawn_from: &'static str,
+    pub(super) model: Model,
+    pub(super) start: String,
+    pub(super) seconds: f64,
+    pub(super) rate_hz: f64,
+    /// How lead II might look, uV.
+    pub(super) samples: Vec<i32>,
+}
+
+/// What is said of every synthetic trace.
+const NOTICE: &str = "Synthetic, not an ECG: drawn from the pulse wave by a model. Nothing was measured on it; do not read intervals, ST \
+    or rhythms off it.";
+
+impl Synthetic {
+    pub(super) fn new(device: &DeviceId, drawn: &LatestSynthetic) -> Self {
+        let trace = &drawn.trace;
+        Self {
+            device: device.to_string(),
+            synthetic: true,
+            notice: NOTICE,
+            drawn_from: drawn.signal.name(),
+            model: trace.model().into(),
+            start: rfc3339(drawn.start),
+            seconds: trace.millivolts().len() as f64 / trace.rate().hz(),
+            rate_hz: trace.rate().hz(),
+            samples: to_thousandths(trace.millivolts()),
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]

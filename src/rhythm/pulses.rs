@@ -153,6 +153,36 @@ impl PulseCollector {
                 .map(|quality| if quality.usable() { quality.score } else { 0.0 })
                 .sum()
         };
+        self.cut(first, end, score)
+    }
+
+    /// The newest 10 s of which all is known, and the share of their seconds in which the signal is usable: for those who look
+    /// at it, whether or not there is an ECG. Unlike a [stretch](Self::next_stretch) it depends on when it is asked for.
+    pub fn newest(&self) -> Option<(PulseStretch, f64)> {
+        let known = self.kept.number(self.decided);
+        let beyond = u64::from(self.kept.position(known) > self.decided);
+        let end = self.kept.end().min(known.checked_sub(beyond)?);
+        let first = end.checked_sub(N_SAMPLES as u64)?;
+        if !self.kept.runs() || first < self.kept.first() {
+            return None;
+        }
+        let (from, to) = (self.kept.position(first), self.kept.position(end));
+        let share = |signal: SignalKind| {
+            let inside = |q: &&Quality| q.signal == signal && q.start >= from && q.end <= to;
+            let seconds = self.quality.iter().filter(inside);
+            let usable = seconds.clone().filter(|quality| quality.usable()).count();
+            usable as f64 / seconds.count().max(1) as f64
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "a share")]
+        let stretch = self.cut(first, end, |signal| share(signal) as f32)?;
+        let usable = share(stretch.signal);
+        Some((stretch, usable))
+    }
+
+    /// The samples of these numbers of the signal with the highest score.
+    fn cut(&self, first: u64, end: u64, score: impl Fn(SignalKind) -> f32) -> Option<PulseStretch> {
+        let n = usize::try_from(end.checked_sub(first)?).ok()?;
+        let (from, to) = (self.kept.position(first), self.kept.position(end));
         let (signal, samples) = self.kept.best(first, n, score)?;
         let pulses = self.pulses.iter().copied();
         Some(PulseStretch {
@@ -301,6 +331,42 @@ mod tests {
                 assert!(stretch.pulses.len() as f64 > n as f64 / 50.0 * 0.9);
             }
         }
+    }
+
+    #[test]
+    fn the_newest_pulse_wave_is_there_for_who_looks_at_it() {
+        let [_, ppg] = heart(30.0);
+        let layout = Layout::new(&[spec(PPG)]).unwrap();
+        let mut chain = Chain::new(&layout, &Config::default()).unwrap();
+        let mut collector = PulseCollector::new(&layout, HZ as f64).unwrap();
+        let mut outputs = Vec::new();
+        for (second, samples) in ppg.chunks(HZ).enumerate() {
+            let block = Block {
+                start: SampleIndex((second * HZ) as u64),
+                signals: vec![SignalBlock {
+                    samples: samples.to_vec(),
+                    lead_off: false,
+                }],
+            };
+            chain.push(&block, &mut outputs);
+            for output in outputs.drain(..) {
+                collector.push(&output);
+                while collector.next_stretch().is_some() {}
+            }
+            let newest = collector.newest();
+            assert!(newest.is_none() || second >= 10, "after {second} s");
+            assert!(newest.is_some() || second <= 12, "after {second} s");
+            let Some((stretch, usable)) = newest else {
+                continue;
+            };
+            assert_eq!(stretch.samples.len(), N_SAMPLES);
+            let late = block.end().since(stretch.end).0;
+            assert!(stretch.end <= block.end() && late < 500, "{late} samples");
+            assert!(stretch.pulses.len() > 8, "{:?}", stretch.pulses);
+            assert!(second < 14 || usable > 0.8, "{usable}");
+        }
+        collector.gap();
+        assert!(collector.newest().is_none());
     }
 
     #[test]

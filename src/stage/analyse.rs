@@ -22,7 +22,7 @@ use super::route::Jam;
 use crate::device::{Receipt, Sent};
 use crate::findings::{Noted, Step, to_json};
 use crate::health::Stage;
-use crate::live::{DeviceStatus, LatestWindow, LiveBus, LiveEvent, ReadingOutcome};
+use crate::live::{DeviceStatus, LatestWindow, LiveBus, LiveEvent, ReadingOutcome, Undrawn};
 use crate::metrics::Metrics;
 use crate::monitor::{AlarmStrip, Effects, Known, KnownPulse, complete};
 use crate::wall;
@@ -83,6 +83,11 @@ pub enum Command {
     Devices(oneshot::Sender<Vec<DeviceStatus>>),
     /// The newest window of a device that was read.
     LatestWindow(DeviceId, oneshot::Sender<Option<LatestWindow>>),
+    /// The newest 10 s of the pulse wave of a device without ECG, and when they began.
+    LatestPulse(
+        DeviceId,
+        oneshot::Sender<Result<(infer::PulseStretch, Utc), Undrawn>>,
+    ),
     /// Acknowledge an alarm; answered when that is durable.
     Acknowledge {
         /// The device it stands on.
@@ -764,6 +769,10 @@ impl Shard {
                 reply
                     .send(self.devices.get(&id).and_then(|owned| owned.latest.clone()))
                     .ok();
+            }
+            Command::LatestPulse(id, reply) => {
+                let owned = self.devices.get(&id).ok_or(Undrawn::NoDevice);
+                reply.send(owned.and_then(Owned::newest_pulse)).ok();
             }
             Command::Acknowledge {
                 device: id,

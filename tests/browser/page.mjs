@@ -273,6 +273,21 @@ async function run(page, problems) {
     await page.evaluate(() => scrollTo(0, 0));
   });
 
+  await check("what is drawn of a pulse is called synthetic, and only there", async () => {
+    const card = page.locator(device("demo-ppg"));
+    await card.scrollIntoViewIfNeeded();
+    const figure = card.locator('[data-testid="synthetic"]');
+    await figure.waitFor({ state: "visible", timeout: 30_000 });
+    assert.match(await figure.textContent(), /^Synthetic, not an ECG: drawn from PPG-green by ppg-ecg-1 /);
+    assert.ok((await figure.locator("polyline").getAttribute("points")).split(" ").length === 2500);
+    const dashes = await figure.locator("polyline").evaluate((line) => getComputedStyle(line).strokeDasharray);
+    assert.notEqual(dashes, "none");
+    const other = page.locator(device("demo-sinus")).locator('[data-testid="synthetic"]');
+    assert.equal(await other.isVisible(), false, "a synthetic trace beside an ECG");
+    await page.screenshot({ path: path.join(screenshots, "synthetic.png") });
+    await page.evaluate(() => scrollTo(0, 0));
+  });
+
   await check("the page fits a phone", async () => {
     await page.setViewportSize({ width: 390, height: 844 });
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

@@ -101,7 +101,9 @@ impl Service {
         let mut service = Self::start(
             einthoven()
                 .args(["demo", "--port", "0", "--data"])
-                .arg(data),
+                .arg(data)
+                // Off unless somebody asks: here it is to be seen.
+                .env("EINTHOVEN__INFER__SURROGATE", "true"),
             0,
         );
         let log = Arc::clone(&service.log);

@@ -73,6 +73,11 @@ export function twelveLead(device) {
   return request("GET", `devices/${id(device)}/twelve-lead`);
 }
 
+/** What a model draws of the newest pulse wave: no ECG. */
+export function synthetic(device) {
+  return request("GET", `devices/${id(device)}/surrogate`);
+}
+
 export async function trends(device, from) {
   return (await request("GET", `trends?device=${id(device)}&from=${id(from.toISOString())}`)).trends;
 }

@@ -280,6 +280,7 @@ function everySecond() {
     card.showFreshness(now);
     if (card.visible) {
       card.refreshTrend(now);
+      card.refreshSynthetic(now);
     }
   }
   alarms.tick();

@@ -6,12 +6,14 @@
 import * as api from "./api.js";
 import { dayOf } from "./day.js";
 import { element, setAttribute, setText, svg } from "./element.js";
+import { Synthetic } from "./synthetic.js";
 import { Trace } from "./trace.js";
 import { SPAN_MINUTES, drawTrend } from "./trend.js";
 import { PRIORITIES, clockTime, conditionWords, elapsed, findingWords, qualityWords } from "./wording.js";
 
 export const STALE_MS = 5_000;
 const TREND_EVERY_MS = 60_000;
+const SYNTHETIC_EVERY_MS = 5_000;
 /** Below this score a signal is not used for conclusions. */
 const USABLE = 0.5;
 const HEART = "M12 21C5 15 2 11.5 2 7.8 2 4.9 4.2 3 6.8 3c2 0 3.9 1.1 5.2 3.2C13.3 4.1 15.2 3 17.2 3 19.8 3 22 4.9 22 7.8c0 3.700-3 7.200-10 13.200z";
@@ -31,6 +33,7 @@ export class Card {
     this.lastBlockAt = null;
     this.beats = [];
     this.trendAt = null;
+    this.syntheticAt = null;
     this.alarms = [];
 
     this.name = element("h2.name", {}, device);
@@ -52,6 +55,7 @@ export class Card {
     this.note = element("p.alarm-note", { hidden: true });
     this.stale = element("p.stale-note", { hidden: true });
     this.paper = element("div.paper", {}, this.canvas, this.labels, this.stale, this.note);
+    this.synthetic = new Synthetic(device);
     this.trend = svg("svg.trend", { role: "img", "data-testid": "trend" });
     this.battery = element("span.battery");
     this.measures = element("dl.measures", { "data-testid": "measures", "aria-label": "Measured on the last beats" });
@@ -74,6 +78,7 @@ export class Card {
         element("div.rate", {}, this.heart, this.rate, element("div.unit", {}, element("span", {}, "/min"), this.source)),
       ),
       this.paper,
+      this.synthetic.root,
       this.measures,
       this.findings,
       element(
@@ -297,6 +302,27 @@ export class Card {
   showCount() {
     setAttribute(this.canvas, "data-samples-drawn", this.trace.samplesDrawn);
     setAttribute(this.canvas, "data-marks-drawn", this.trace.marksDrawn);
+  }
+
+  /** Fetches what is drawn of the pulse wave every few seconds, where the service says that it may be asked for. */
+  async refreshSynthetic(now) {
+    if (this.status?.synthetic !== true || this.isStale) {
+      this.synthetic.hide();
+      return;
+    }
+    if (this.syntheticAt !== null && now - this.syntheticAt < SYNTHETIC_EVERY_MS) {
+      return;
+    }
+    this.syntheticAt = now;
+    try {
+      const answer = await api.synthetic(this.device);
+      if (!this.isStale) {
+        this.synthetic.show(answer);
+      }
+    } catch (error) {
+      this.synthetic.hide();
+      console.info(error.message);
+    }
   }
 
   /** Fetches the last hour of the rate, at most once a minute. */

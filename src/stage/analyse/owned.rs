@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::device::{Device, Receipt};
 use crate::findings::{Course, Noted, Read};
 use crate::live::{
-    DeviceStatus, Found, LatestWindow, LiveBus, LiveEvent, PulseStatus, to_thousandths,
+    DeviceStatus, Found, LatestWindow, LiveBus, LiveEvent, PulseStatus, Undrawn, to_thousandths,
 };
 use crate::monitor::{Effects, Live, Monitor};
 use crate::vitals::Vitals;
@@ -30,6 +30,9 @@ const MEASUREMENT_SECONDS: f64 = 10.0;
 
 /// Under too much load, the twelve leads of a device are completed only so often.
 const TWELVE_EVERY_SECONDS: f64 = 60.0;
+
+/// A synthetic trace is drawn of a pulse wave that is usable in this share of its seconds.
+const USABLE_SHARE: f64 = 0.8;
 
 /// Who wears a device, and the limits that go with it.
 #[derive(Debug, Clone)]
@@ -52,6 +55,8 @@ pub(super) struct Owned {
     pub(super) rate: Option<Rate>,
     pub(super) quality: Vec<(SignalKind, f32, QualityReason)>,
     pub(super) latest: Option<LatestWindow>,
+    /// Whether synthetic traces are switched on.
+    synthetic: bool,
     pub(super) course: Course,
     /// The end of the newest window that was read with its twelve leads.
     whole: Option<(BootId, SampleIndex)>,
@@ -107,6 +112,7 @@ impl Owned {
             rate: None,
             quality: Vec::new(),
             latest: None,
+            synthetic: config.infer.surrogate,
             whole: None,
             equipment: Equipment::default(),
             pulse: None,
@@ -117,6 +123,32 @@ impl Owned {
             limits,
             calibration: wearer.and_then(|wearer| wearer.calibration.clone()),
         }
+    }
+
+    /// The newest 10 s of the pulse wave, when they began, and what speaks against drawing a synthetic trace of them.
+    pub(super) fn newest_pulse(&self) -> Result<(infer::PulseStretch, Utc), Undrawn> {
+        self.drawable()?;
+        let newest = self.device.view().newest_pulse();
+        let (stretch, start, usable) = newest.ok_or(Undrawn::TooShort)?;
+        if usable < USABLE_SHARE || stretch.pulses.is_empty() {
+            return Err(Undrawn::Unusable);
+        }
+        Ok((stretch, start))
+    }
+
+    /// Whether there is a pulse wave, and no ECG beside it.
+    fn drawable(&self) -> Result<(), Undrawn> {
+        let Some(layout) = self.device.view().layout() else {
+            return Err(Undrawn::TooShort);
+        };
+        if layout.has_ecg() {
+            return Err(Undrawn::Measured);
+        }
+        let is_ppg = |kind| matches!(kind, SignalKind::Ppg(_));
+        if !layout.iter().any(|signal| is_ppg(signal.kind)) {
+            return Err(Undrawn::NoPulse);
+        }
+        Ok(())
     }
 
     /// Whether the window that ends there is to be read with its twelve leads, however little time there is.
@@ -361,6 +393,7 @@ impl Owned {
             online: self.online,
             last_seen: self.device.last_arrival(),
             record: view.record().map(|record| record.boot.to_string()),
+            synthetic: self.synthetic && self.drawable().is_ok(),
             signals: view
                 .layout()
                 .map(|layout| layout.iter().map(|spec| (spec.kind, spec.rate)).collect())
