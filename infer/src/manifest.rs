@@ -9,6 +9,8 @@ mod reconstruct;
 mod rhythm;
 mod surrogate;
 
+use std::fmt::{Debug, Display};
+
 use ecg::{Lead, ModelRef, SampleRate};
 use serde::Deserialize;
 
@@ -167,6 +169,34 @@ impl At<'_> {
             field,
             expected: expected.to_owned(),
             found,
+        }
+    }
+
+    /// Checks that a field says the only thing that it can.
+    fn only<F: Display + PartialEq<E>, E: Display + ?Sized>(
+        self,
+        field: &'static str,
+        expected: &E,
+        found: &F,
+    ) -> Result<(), Error> {
+        if found == expected {
+            Ok(())
+        } else {
+            Err(self.refuse(field, &expected.to_string(), found.to_string()))
+        }
+    }
+
+    /// The same of a list.
+    fn only_list<F: Debug + PartialEq<E>, E: Debug + ?Sized>(
+        self,
+        field: &'static str,
+        expected: &E,
+        found: &F,
+    ) -> Result<(), Error> {
+        if found == expected {
+            Ok(())
+        } else {
+            Err(self.refuse(field, &format!("{expected:?}"), format!("{found:?}")))
         }
     }
 

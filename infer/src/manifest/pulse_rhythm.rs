@@ -28,30 +28,13 @@ impl Form {
     /// Checks what the manifest says.
     pub(super) fn check(self, at: At<'_>) -> Result<PulseRhythmForm, Error> {
         let (input, output) = (self.input, self.output);
-        if input.layout != LAYOUT {
-            return Err(at.refuse("input.layout", LAYOUT, input.layout));
-        }
-        if input.rate_hz != RATE_HZ {
-            let found = input.rate_hz.to_string();
-            return Err(at.refuse("input.rate_hz", &RATE_HZ.to_string(), found));
-        }
-        if input.n_samples != N_SAMPLES {
-            let found = input.n_samples.to_string();
-            return Err(at.refuse("input.n_samples", &N_SAMPLES.to_string(), found));
-        }
-        if input.band_hz != BAND_HZ {
-            let found = format!("{:?}", input.band_hz);
-            return Err(at.refuse("input.band_hz", &format!("{BAND_HZ:?}"), found));
-        }
-        if input.clip != CLIP {
-            let found = input.clip.to_string();
-            return Err(at.refuse("input.clip", &CLIP.to_string(), found));
-        }
+        at.only("input.layout", LAYOUT, &input.layout)?;
+        at.only("input.rate_hz", &RATE_HZ, &input.rate_hz)?;
+        at.only("input.n_samples", &N_SAMPLES, &input.n_samples)?;
+        at.only_list("input.band_hz", &BAND_HZ, &input.band_hz)?;
+        at.only("input.clip", &CLIP, &input.clip)?;
         let labels = PulseLabel::ALL.map(PulseLabel::name);
-        if output.labels != labels {
-            let found = format!("{:?}", output.labels);
-            return Err(at.refuse("output.labels", &format!("{labels:?}"), found));
-        }
+        at.only_list("output.labels", &labels, &output.labels)?;
         let limits = (output.enter, output.leave);
         at.decides(output.temperature, &output.bias, limits)?;
         if !(output.usable > 0.0 && output.usable < 1.0) {

@@ -26,26 +26,12 @@ impl Form {
     /// Checks what the manifest says.
     pub(super) fn check(self, at: At<'_>) -> Result<RhythmForm, Error> {
         let (input, output) = (self.input, self.output);
-        if input.layout != LAYOUT {
-            return Err(at.refuse("input.layout", LAYOUT, input.layout));
-        }
-        if input.rate_hz != RATE_HZ {
-            let found = input.rate_hz.to_string();
-            return Err(at.refuse("input.rate_hz", &RATE_HZ.to_string(), found));
-        }
-        if input.n_samples != N_SAMPLES {
-            let found = input.n_samples.to_string();
-            return Err(at.refuse("input.n_samples", &N_SAMPLES.to_string(), found));
-        }
-        if input.numbers != NAMES {
-            let found = format!("{:?}", input.numbers);
-            return Err(at.refuse("input.numbers", &format!("{NAMES:?}"), found));
-        }
+        at.only("input.layout", LAYOUT, &input.layout)?;
+        at.only("input.rate_hz", &RATE_HZ, &input.rate_hz)?;
+        at.only("input.n_samples", &N_SAMPLES, &input.n_samples)?;
+        at.only_list("input.numbers", &NAMES, &input.numbers)?;
         let labels = RhythmLabel::ALL.map(RhythmLabel::letter);
-        if output.labels != labels {
-            let found = format!("{:?}", output.labels);
-            return Err(at.refuse("output.labels", &format!("{labels:?}"), found));
-        }
+        at.only_list("output.labels", &labels, &output.labels)?;
         let limits = (output.enter, output.leave);
         at.decides(output.temperature, &output.bias, limits)?;
         Ok(RhythmForm {

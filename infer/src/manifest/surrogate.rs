@@ -23,40 +23,16 @@ impl Form {
     /// Checks what the manifest says.
     pub(super) fn check(self, at: At<'_>) -> Result<SurrogateForm, Error> {
         let (input, output) = (self.input, self.output);
-        for (field, layout, found) in [
-            ("input.layout", INPUT, input.layout),
-            ("output.layout", OUTPUT, output.layout),
-        ] {
-            if found != layout {
-                return Err(at.refuse(field, layout, found));
-            }
-        }
-        for (field, expected, found) in [
-            ("input.channels", N_CHANNELS, input.channels),
-            ("input.n_samples", N_AROUND, input.n_samples),
-            ("output.n_samples", N_BEAT, output.n_samples),
-            ("output.before", BEFORE, output.before),
-        ] {
-            if found != expected {
-                return Err(at.refuse(field, &expected.to_string(), found.to_string()));
-            }
-        }
-        let refuse_number = |field, expected: f64, found: f64| {
-            Err(at.refuse(field, &expected.to_string(), found.to_string()))
-        };
-        if input.rate_hz != RATE_HZ {
-            return refuse_number("input.rate_hz", RATE_HZ, input.rate_hz);
-        }
-        if input.clip != CLIP {
-            return refuse_number("input.clip", CLIP, input.clip);
-        }
-        if output.rate_hz != BEAT_RATE_HZ {
-            return refuse_number("output.rate_hz", BEAT_RATE_HZ, output.rate_hz);
-        }
-        if input.band_hz != BAND_HZ {
-            let found = format!("{:?}", input.band_hz);
-            return Err(at.refuse("input.band_hz", &format!("{BAND_HZ:?}"), found));
-        }
+        at.only("input.layout", INPUT, &input.layout)?;
+        at.only("input.channels", &N_CHANNELS, &input.channels)?;
+        at.only("input.rate_hz", &RATE_HZ, &input.rate_hz)?;
+        at.only("input.n_samples", &N_AROUND, &input.n_samples)?;
+        at.only_list("input.band_hz", &BAND_HZ, &input.band_hz)?;
+        at.only("input.clip", &CLIP, &input.clip)?;
+        at.only("output.layout", OUTPUT, &output.layout)?;
+        at.only("output.rate_hz", &BEAT_RATE_HZ, &output.rate_hz)?;
+        at.only("output.n_samples", &N_BEAT, &output.n_samples)?;
+        at.only("output.before", &BEFORE, &output.before)?;
         let arrival_seconds = output.arrival_seconds;
         if !(0.0..=1.0).contains(&arrival_seconds) {
             let found = arrival_seconds.to_string();

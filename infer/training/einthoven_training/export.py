@@ -52,6 +52,17 @@ def write_onnx(module: torch.nn.Module, x: torch.Tensor, path: Path, inputs: lis
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
+def write_checked(module: torch.nn.Module, x: torch.Tensor, path: Path, names: tuple[str, str], parity: float) -> str:
+    """Write a network of one input and one output if onnxruntime says the same as PyTorch; the hash of the file."""
+    write_onnx(module, x, path, [names[0]], [names[1]])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        difference = np.abs(session.run(None, {names[0]: x.numpy()})[0] - module(x).numpy()).max()
+    if difference > parity:
+        raise SystemExit(f"onnxruntime and PyTorch differ by {difference}")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def write_manifest(path: Path, sets: dict[tuple[str, ...], dict], training_data: str) -> None:
     """Write the manifest beside the ONNX file."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

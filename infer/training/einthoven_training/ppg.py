@@ -6,7 +6,6 @@ real ones (`ppg_recorded`). Patients held out of training judge it.
 
 import argparse
 import copy
-import hashlib
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from einthoven_training import ppg_beats, ppg_recorded
-from einthoven_training.export import write_onnx
+from einthoven_training.export import write_checked
 from einthoven_training.optimise import descend, follow
 from einthoven_training.ppg_beats import AF, LABELS, Maker, Sequence, held_out
 from einthoven_training.ppg_prepare import BAND_HZ, CLIP, N_SAMPLES, RATE_HZ, prepared
@@ -351,13 +350,7 @@ def write(
     path = folder / f"{NAME}.onnx"
     network = network.eval()
     sample = torch.from_numpy(x.astype(np.float32))[None, None]
-    write_onnx(network, sample, path, ["pulse"], ["logits"])
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    with torch.no_grad():
-        difference = np.abs(session.run(None, {"pulse": sample.numpy()})[0] - network(sample).numpy()).max()
-    if difference > PARITY:
-        raise SystemExit(f"onnxruntime and PyTorch differ by {difference}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = write_checked(network, sample, path, ("pulse", "logits"), PARITY)
     names = ", ".join(f'"{name}"' for name in LABELS)
     path.with_suffix(".toml").write_text(f"""\
 # Made by `python -m einthoven_training.ppg`; figures in docs/models.md.

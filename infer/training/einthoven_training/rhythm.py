@@ -7,7 +7,6 @@ model sees; there is no signal processing here.
 import argparse
 import copy
 import csv
-import hashlib
 import re
 import subprocess
 import time
@@ -21,7 +20,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from einthoven_training.export import write_onnx
+from einthoven_training.export import write_checked
 from einthoven_training.optimise import descend
 
 LABELS = ("N", "A", "O", "~")
@@ -425,13 +424,7 @@ def write(fused: Fused, training_data: str, folder: Path, sample: np.ndarray) ->
     path = folder / f"{NAME}.onnx"
     fused = fused.eval()
     x = torch.from_numpy(sample.astype(np.float32))[None, None]
-    write_onnx(fused, x, path, ["stretch"], ["logits"])
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    with torch.no_grad():
-        difference = np.abs(session.run(None, {"stretch": x.numpy()})[0] - fused(x).numpy()).max()
-    if difference > PARITY:
-        raise SystemExit(f"onnxruntime and PyTorch differ by {difference}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = write_checked(fused, x, path, ("stretch", "logits"), PARITY)
     names = ",\n    ".join(f'"{name}"' for name in numbers_of())
     path.with_suffix(".toml").write_text(f"""\
 # Made by `python -m einthoven_training.rhythm`; figures in docs/models.md.
