@@ -18,7 +18,8 @@
 //! nothing up, neither its own record's end nor, since acks leave in order, the acks of others.
 //!
 //! A device that sends in tiny packets holds `MAX_HELD` of them at most: beyond, what is durable is released, and a
-//! restart finds the filters of this device cold.
+//! restart finds the filters of this device cold. The same is released of every device where the broker may send no more
+//! before something is acknowledged ([`Device::make_room`]): else all would wait for each other for ever.
 
 use ecg::{Anchor, BootId, DeviceId, Layout, RecordId, SampleIndex, Utc};
 use ingest::mqtt::Ack;
@@ -365,16 +366,25 @@ impl<A: Acknowledge> Device<A> {
         if let Some(k) = self.in_flight.iter().position(|known| *known == sent) {
             self.in_flight.swap_remove(k);
         }
-        self.releasable()
+        self.releasable(self.memory_seconds)
+    }
+
+    /// The broker sends nothing before something is acknowledged: returns the acks of what is durable and what a restart would
+    /// only warm up on. What rows wait in is kept, but in the `last_resort`.
+    pub fn make_room(&mut self, last_resort: bool) -> Vec<A> {
+        let rows_wait = dsp::Chain::CLASS_LAG_SECONDS + dsp::Chain::LATE_SECONDS;
+        let memory_seconds = if last_resort { 0.0 } else { rows_wait };
+        self.releasable(memory_seconds.min(self.memory_seconds))
     }
 
     /// Notes how far a record is durable, and returns the acks that were waiting for it.
     pub fn committed(&mut self, mark: Watermark) -> Vec<A> {
         self.durable = Some(mark);
-        self.releasable()
+        self.releasable(self.memory_seconds)
     }
 
-    fn releasable(&mut self) -> Vec<A> {
+    /// The acks of what a restart would not need that has `memory_seconds` before the watermark.
+    fn releasable(&mut self, memory_seconds: f64) -> Vec<A> {
         let Some(mark) = self.durable else {
             return Vec::new();
         };
@@ -383,7 +393,7 @@ impl<A: Acknowledge> Device<A> {
         let kept = |held: &&Held<A>| held.boot == mark.boot && held.end <= mark.durable_until;
         let memory_seconds = match self.held.iter().filter(kept).count() {
             n if n > MAX_HELD => 0.0,
-            _ => self.memory_seconds,
+            _ => memory_seconds,
         };
         let in_flight = &self.in_flight;
         let needed = |held: &Held<A>| {
@@ -567,6 +577,23 @@ mod tests {
         let mut device = device(false, None);
         let released = play(&mut device, &packets(1, 250.0)).concat();
         assert_eq!(released, (0..59).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_durable_makes_room() {
+        let mut device = device(true, None);
+        let released = play(&mut device, &packets(1, 250.0)[..10]).concat();
+        assert_eq!((released, device.n_held()), (Vec::new(), 10));
+        // What rows wait in is the last to go.
+        let made = device.make_room(false);
+        assert_eq!(made, (0..made.len() as u64).collect::<Vec<_>>());
+        assert!((5..8).contains(&made.len()), "{made:?}");
+        assert!(device.make_room(false).is_empty());
+        assert_eq!(device.make_room(true).last(), Some(&8));
+        // What the models have, never.
+        let window = Sent::new(BootId(1), SampleIndex(9 * HZ), false);
+        device.sent_to_models(window);
+        assert!(device.make_room(true).is_empty());
     }
 
     #[test]

@@ -424,6 +424,7 @@ impl Metrics {
         catch_up(&self.connects, counts.connects);
         let gauge = |gauge: &IntGauge, n: u64| gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
         gauge(&self.parked, counts.parked);
+        gauge(&self.unacked, counts.unacked);
         for (loss, total) in Loss::ALL.into_iter().zip(counts.losses) {
             catch_up(&self.disconnects.with_label_values(&[loss.name()]), total);
         }

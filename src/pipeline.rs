@@ -251,6 +251,7 @@ impl Pipeline {
         let retainer = delivery.config.mqtt.then(|| Retainer::start(&config.mqtt));
         let retainer = retainer.transpose()?;
         let jam = Arc::new(Jam::default());
+        let broker = Arc::new(ingest::mqtt::Monitor::default());
         let mut health = Health::default();
         let models = Stage::new("models");
         health.watch(models.clone());
@@ -262,12 +263,12 @@ impl Pipeline {
             metrics: Arc::clone(&metrics),
             live: live.clone(),
             jam: Arc::clone(&jam),
+            broker: Arc::clone(&broker),
         });
         let mut tasks = Vec::new();
 
         // 1. MQTT client -> route
         let (delivered, deliveries) = mpsc::channel(DELIVERIES);
-        let broker = Arc::new(ingest::mqtt::Monitor::default());
         let delivered_to_route = delivered.clone();
         let mqtt = ingest::mqtt::run(
             mqtt_config,

@@ -55,10 +55,22 @@ struct Stand {
 impl Stand {
     /// Starts it with these settings, over the defaults.
     fn with(more: &str) -> Self {
+        Self::with_mqtt(more, &[])
+    }
+
+    /// The same with some settings of `mqtt`.
+    fn with_mqtt(more: &str, mqtt: &[(&str, &str)]) -> Self {
         let broker = Mosquitto::start();
         let database = Database::create();
         let dir = tempfile::tempdir().unwrap();
-        let service = Service::run(dir.path(), &broker, &database, more);
+        let port = free_port();
+        let path = config(dir.path(), &broker.url(), &database.url(), port, more);
+        let mut command = einthoven();
+        for (key, value) in mqtt {
+            command.env(format!("EINTHOVEN__MQTT__{key}"), value);
+        }
+        let service = Service::start(command.arg("run").arg("--config").arg(path), port);
+        service.wait_ready();
         Self {
             api: Api::new(service.base()).unwrap(),
             settings: settings(dir.path()),
@@ -257,6 +269,58 @@ fn while_the_database_is_away_no_device_is_silent() {
         .query("BEGIN; LOCK TABLE records; SELECT pg_sleep(15); COMMIT");
     let run = runtime.block_on(load.finished());
     expect_clean(&runtime.block_on(stand.judged(&run, Some(&ear))));
+}
+
+#[test]
+fn a_broker_that_may_send_little_is_given_room() {
+    // A restart would need some 330 packets to warm up on, and the broker may send 200.
+    let stand = Stand::with_mqtt(SETTINGS, &[("RECEIVE_MAXIMUM", "200")]);
+    let plan = Plan {
+        speed: 10.0,
+        ..stand.plan(12, 60)
+    };
+    let runtime = runtime();
+    let run = runtime.block_on(async { Load::start(plan).await.unwrap().finished().await });
+    expect_clean(&runtime.block_on(stand.judged(&run, None)));
+}
+
+#[test]
+fn what_may_wait_in_memory_is_bounded_by_bytes() {
+    let stand = Stand::with_mqtt(SETTINGS, &[("MAX_PARKED_BYTES", "100000")]);
+    let plan = Plan {
+        speed: 20.0,
+        scripts: 8,
+        ..stand.plan(40, 400)
+    };
+    let runtime = runtime();
+    let load = runtime.block_on(Load::start(plan)).unwrap();
+    let total = load.progress().total;
+    wait_for("the middle", SETTLE, || {
+        (load.progress().acked * 5 > total).then_some(())
+    });
+    let overloads = || {
+        let lost = "ingest_disconnects_total";
+        stand.service.metric(lost, &["overload"])
+    };
+    let locked = std::thread::scope(|scope| {
+        let sql = "BEGIN; LOCK TABLE records; SELECT pg_sleep(10); COMMIT";
+        let locking = scope.spawn(|| stand.database.query(sql));
+        let mut most = 0.0_f64;
+        while !locking.is_finished() {
+            let parked = stand.service.metric("ingest_parked_messages", &[]);
+            most = most.max(parked);
+            // What is over is forgotten, not asked for again and again.
+            assert!(overloads() <= 1.0);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        locking.join().unwrap();
+        most
+    });
+    let run = runtime.block_on(load.finished());
+    expect_clean(&runtime.block_on(stand.judged(&run, None)));
+    // A packet is of some 900 bytes.
+    assert!((20.0..300.0).contains(&locked), "{locked}");
+    assert!(overloads() >= 1.0);
 }
 
 #[test]

@@ -6,11 +6,13 @@
 //!
 //! The poll loop never waits for the pipeline: that would starve the keep-alive, and the broker would drop the
 //! connection. A delivery that does not fit in the channel is parked; nothing is acknowledged meanwhile,
-//! so the broker stops at the receive maximum. More than [`Config::max_parked_bytes`] of parked payload, and the
-//! connection is closed: the broker keeps the rest. Nothing is lost either way.
+//! so the broker stops at the receive maximum. What would make more than [`Config::max_parked_bytes`] wait is forgotten,
+//! and so is all that comes after it: it is not acknowledged. The connection stays, and what waits is worked and acknowledged
+//! as ever; once nothing waits any more, it is closed in order and opened again, and the broker sends what was forgotten, in
+//! the same order. So memory is bounded, each turn gets as far as the bound, and nothing is lost.
 //!
 //! ```text
-//! Connecting --subscribed--> Connected --error, overload--> Waiting --backoff--> Connecting
+//! Connecting --subscribed--> Connected --error, overload worked off--> Waiting --backoff--> Connecting
 //!                                |
 //!                            shutdown: no new deliveries, but acknowledgements that become done
 //!                                |     are still sent, for at most Config::drain
@@ -51,12 +53,17 @@ use link::{Broken, Dial, Event, Requests};
 pub use ack::Ack;
 pub use config::{Config, Protocol, Tls};
 pub use listener::{Heard, Listener};
+use monitor::InFlight;
 pub use monitor::{Counts, Loss, Monitor, State};
 pub use publisher::{Progress, Publisher, PublisherConfig};
 pub use retainer::Retainer;
 
 /// A connection that ends sooner after it stood was of no use: the pauses between tries go on growing.
 const STEADY: Duration = Duration::from_secs(5);
+
+/// After an overload, so long without an acknowledgement that could be sent, and a new connection is to bring what the
+/// pipeline needs to get on.
+const STALLED: Duration = Duration::from_secs(6);
 
 /// How long the goodbye may take once nothing is waited for any more.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -87,7 +94,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     config.check()?;
-    monitor.begin(config.connections);
+    monitor.begin(config.connections, config.receive_maximum);
     let mut connections = JoinSet::new();
     for number in 0..config.connections {
         let connection = Connection {
@@ -147,6 +154,8 @@ enum Wake {
     Closed,
     Shutdown,
     Deadline,
+    /// What had come before an overload is dealt with.
+    WorkedOff,
 }
 
 /// One connection as it stands.
@@ -161,6 +170,16 @@ struct Session {
     /// Once shutdown has begun: when to stop waiting.
     deadline: Option<Instant>,
     said_goodbye: bool,
+    /// Once more than may wait has come.
+    over: Option<Over>,
+}
+
+/// More has come than may wait: what comes is forgotten.
+struct Over {
+    /// When something was acknowledged last, or handed to the pipeline.
+    progress: Instant,
+    /// Something was acknowledged: the next connection begins further on.
+    has_acked: bool,
 }
 
 /// Deliveries that did not fit in the channel, in order.
@@ -265,12 +284,15 @@ impl Connection {
             stands_since: None,
             deadline: None,
             said_goodbye: false,
+            over: None,
         };
         let ended = 'session: loop {
             // A poll that has begun is always finished: dropping it could lose an acknowledgement.
             let mut poll = pin!(link.poll());
             let event = loop {
                 self.send_acks(&mut session);
+                self.note(&session);
+                let worked_off = session.worked_off();
                 let deadline = session.deadline;
                 let wake = tokio::select! {
                     event = &mut poll => Wake::Event(event),
@@ -280,12 +302,14 @@ impl Connection {
                             if let Some(delivery) = session.parked.take(&self.monitor) {
                                 room.send(delivery);
                             }
+                            session.get_on(false);
                             Wake::Room
                         }
                         None => Wake::Closed,
                     },
                     () = self.shutdown.cancelled(), if deadline.is_none() => Wake::Shutdown,
                     () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Wake::Deadline,
+                    () = sleep_until(worked_off.unwrap_or_else(Instant::now)), if worked_off.is_some() => Wake::WorkedOff,
                 };
                 match wake {
                     Wake::Event(event) => break event,
@@ -296,8 +320,9 @@ impl Connection {
                         session.parked.forget(&self.monitor);
                         session.deadline = Some(Instant::now() + self.config.drain);
                     }
-                    Wake::Deadline if session.said_goodbye => break 'session Ended::Shutdown,
-                    Wake::Deadline => session.say_goodbye(),
+                    Wake::Deadline if session.said_goodbye => break 'session self.parted(&session),
+                    // What was acknowledged is written first.
+                    Wake::Deadline | Wake::WorkedOff => session.say_goodbye(),
                 }
             };
             if let Err(ended) = self.handle(event, &mut session) {
@@ -305,6 +330,7 @@ impl Connection {
             }
         };
         session.parked.forget(&self.monitor);
+        self.monitor.note(self.number, InFlight::default());
         match session.stands_since.map(|since| since.elapsed()) {
             Some(stood) if stood < STEADY => self.n_brief += 1,
             Some(_) => {
@@ -351,14 +377,14 @@ impl Connection {
                 topic,
                 payload,
                 pkid,
-            }) if session.deadline.is_none() => {
+            }) if session.deadline.is_none() && session.over.is_none() => {
                 if let Some(delivery) = self.delivery(&session.ledger, &topic, payload, pkid) {
-                    self.hand_over(delivery, &mut session.parked)?;
+                    self.hand_over(delivery, session)?;
                 }
                 Ok(())
             }
             // After the goodbye the broker closes the connection.
-            Ok(Event::Disconnected) | Err(_) if session.said_goodbye => Err(Ended::Shutdown),
+            Ok(Event::Disconnected) | Err(_) if session.said_goodbye => Err(self.parted(session)),
             Ok(_) => Ok(()),
             Err(Broken::Lost(problem)) => Err(Ended::Lost(Loss::Network, problem)),
             Err(Broken::TakenOver) => {
@@ -401,8 +427,19 @@ impl Connection {
         })
     }
 
-    /// Sends a delivery on, or parks it behind those that wait already.
-    fn hand_over(&self, delivery: Delivery, parked: &mut Parked) -> Result<(), Ended> {
+    /// What it means that the goodbye was said.
+    fn parted(&self, session: &Session) -> Ended {
+        if session.over.is_some() && !self.shutdown.is_cancelled() {
+            let problem = format!("over {} bytes waited", self.config.max_parked_bytes);
+            return Ended::Lost(Loss::Overload, problem);
+        }
+        Ended::Shutdown
+    }
+
+    /// Sends a delivery on, or parks it behind those that wait already; one too many is dropped, and with it its
+    /// acknowledgement, which keeps back those of all later ones.
+    fn hand_over(&self, delivery: Delivery, session: &mut Session) -> Result<(), Ended> {
+        let parked = &mut session.parked;
         let Some(deliveries) = &self.deliveries else {
             return Ok(());
         };
@@ -415,12 +452,31 @@ impl Connection {
         } else {
             delivery
         };
-        parked.put(delivery, &self.monitor);
-        if parked.n_bytes > self.config.max_parked_bytes {
-            let problem = format!("over {} bytes wait", self.config.max_parked_bytes);
-            return Err(Ended::Lost(Loss::Overload, problem));
+        if parked.n_bytes + Parked::bytes(&delivery) > self.config.max_parked_bytes {
+            let (n_parked, n_bytes) = (parked.queue.len(), parked.n_bytes);
+            tracing::warn!(
+                connection = self.number,
+                n_parked,
+                n_bytes,
+                "the pipeline is behind, the broker keeps the rest"
+            );
+            session.over = Some(Over {
+                progress: Instant::now(),
+                has_acked: false,
+            });
+            return Ok(());
         }
+        parked.put(delivery, &self.monitor);
         Ok(())
+    }
+
+    /// Notes what the broker waits for.
+    fn note(&self, session: &Session) {
+        let in_flight = InFlight {
+            n_unacked: session.ledger.len(),
+            is_over: session.over.is_some(),
+        };
+        self.monitor.note(self.number, in_flight);
     }
 
     /// Sends the acknowledgements whose turn has come, and after shutdown, the last of them, the goodbye.
@@ -428,6 +484,9 @@ impl Connection {
         let requests = &session.requests;
         let n_sent = session.ledger.release(|pkid| requests.ack(pkid));
         self.monitor.acked.fetch_add(n_sent, Relaxed);
+        if n_sent > 0 {
+            session.get_on(true);
+        }
         if session.deadline.is_some() && !session.said_goodbye && session.ledger.is_settled() {
             session.say_goodbye();
         }
@@ -435,6 +494,26 @@ impl Connection {
 }
 
 impl Session {
+    /// Notes that something was handed to the pipeline or acknowledged.
+    fn get_on(&mut self, has_acked: bool) {
+        if let Some(over) = &mut self.over {
+            over.progress = Instant::now();
+            over.has_acked |= has_acked;
+        }
+    }
+
+    /// After an overload: when the connection is to be left for a new one, if nothing happens before.
+    fn worked_off(&self) -> Option<Instant> {
+        let over = self.over.as_ref()?;
+        let is_open = self.deadline.is_none() && self.parked.queue.is_empty();
+        let patience = if over.has_acked {
+            Duration::ZERO
+        } else {
+            STALLED
+        };
+        is_open.then(|| over.progress + patience)
+    }
+
     fn say_goodbye(&mut self) {
         self.said_goodbye = self.requests.disconnect();
         self.deadline = Some(Instant::now() + GOODBYE);
@@ -442,15 +521,20 @@ impl Session {
 }
 
 impl Parked {
+    /// What a delivery takes while it waits.
+    fn bytes(delivery: &Delivery) -> usize {
+        size_of::<Delivery>() + delivery.device.as_str().len() + delivery.payload.len()
+    }
+
     fn put(&mut self, delivery: Delivery, monitor: &Monitor) {
-        self.n_bytes += delivery.payload.len();
+        self.n_bytes += Self::bytes(&delivery);
         self.queue.push_back(delivery);
         monitor.parked.fetch_add(1, Relaxed);
     }
 
     fn take(&mut self, monitor: &Monitor) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
-        self.n_bytes -= delivery.payload.len();
+        self.n_bytes -= Self::bytes(&delivery);
         monitor.parked.fetch_sub(1, Relaxed);
         Some(delivery)
     }

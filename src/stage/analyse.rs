@@ -36,10 +36,10 @@ pub const COMMITS_OUT: usize = 256;
 
 /// How often time passes for devices that send nothing.
 const TICK: Duration = Duration::from_millis(500);
+/// The broker may send no more, and nothing has come for so long: it will not, before something is acknowledged.
+const STARVED: Duration = Duration::from_secs(3);
 /// A shard that has not listened for longer than this could not: then silence is no device's.
 const DEAF: Duration = Duration::from_secs(1);
-/// With so much of what the broker may send unacknowledged, it may be sending no more.
-const NEARLY_ALL: f64 = 0.95;
 
 /// Settings of the shards.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
@@ -149,6 +149,8 @@ pub struct Shared {
     pub live: LiveBus,
     /// What keeps packets from the shards.
     pub jam: Arc<Jam>,
+    /// How the broker stands.
+    pub broker: Arc<ingest::mqtt::Monitor>,
 }
 
 /// One shard.
@@ -168,6 +170,8 @@ pub struct Shard {
     answered: Option<mpsc::UnboundedReceiver<Answer>>,
     /// When time passed last.
     ticked: Instant,
+    /// When a packet came last.
+    heard: Instant,
     /// Packets that are none.
     refused: Seldom,
 }
@@ -206,6 +210,7 @@ impl Shard {
             answers,
             answered: Some(answered),
             ticked: wall::instant(),
+            heard: wall::instant(),
             refused: Seldom::default(),
         };
         for resume in resume {
@@ -251,6 +256,7 @@ impl Shard {
             self.presence(delivery).await;
             return;
         }
+        self.heard = wall::instant();
         let Shared {
             config, metrics, ..
         } = &*self.shared;
@@ -278,7 +284,6 @@ impl Shard {
             .entry(id.clone())
             .or_insert_with(|| Owned::new(id.clone(), config, wearer, None));
         let mut effects = Effects::default();
-        metrics.unacked.inc();
         let (receipt, released) = owned.device.packet(packet, delivery.ack, now, &mut effects);
         owned.hear(&receipt, &mut effects);
         if receipt.blocks > 0 {
@@ -289,7 +294,7 @@ impl Shard {
             metrics.devices_online.inc();
         }
         count(metrics, &receipt);
-        release(metrics, released);
+        acknowledge(released);
         metrics.dsp_seconds.inc_by(arrived.elapsed().as_secs_f64());
         self.carry_out(&id, effects, arrived, None).await;
     }
@@ -613,7 +618,7 @@ impl Shard {
         batch.baselines.extend(patient.zip(baseline));
         if batch.is_empty() {
             if let Some(owned) = self.devices.get_mut(id) {
-                release(&metrics, owned.device.answered(whence));
+                acknowledge(owned.device.answered(whence));
             }
             return;
         }
@@ -658,7 +663,7 @@ impl Shard {
         if let Some(whence) = committed.answers {
             released.extend(owned.device.answered(whence));
         }
-        release(&self.shared.metrics, released);
+        acknowledge(released);
     }
 
     /// Lets time pass: no-data alarms, silence, offline.
@@ -675,6 +680,13 @@ impl Shard {
                 .and_then(|age| arrived.checked_sub(age)),
         );
         let config = self.shared.config.pipeline.clone();
+        let starved = self.starved(arrived);
+        if starved > STARVED {
+            let last_resort = starved > 3 * STARVED;
+            let all = self.devices.values_mut();
+            let room = all.flat_map(|owned| owned.device.make_room(last_resort));
+            acknowledge(room.collect());
+        }
         let deaf = self.deaf(arrived).as_secs_f64();
         let ids: Vec<DeviceId> = self.devices.keys().cloned().collect();
         for id in ids {
@@ -720,7 +732,7 @@ impl Shard {
     fn deaf(&mut self, now: Instant) -> Duration {
         let last = std::mem::replace(&mut self.ticked, now);
         let waited = now.saturating_duration_since(last);
-        if waited > TICK + DEAF || self.broker_holds_back() {
+        if waited > TICK + DEAF || self.shared.broker.is_held_back() {
             return waited;
         }
         match self.shared.jam.since() {
@@ -731,13 +743,13 @@ impl Shard {
         }
     }
 
-    /// Whether about as much is unacknowledged as the broker may send: it keeps the rest, whoever sent it.
-    fn broker_holds_back(&self) -> bool {
-        let Shared {
-            config, metrics, ..
-        } = &*self.shared;
-        let most = f64::from(config.mqtt.receive_maximum) * f64::from(config.mqtt.connections);
-        metrics.unacked.get() as f64 >= NEARLY_ALL * most
+    /// For how long the broker may have waited for acknowledgements, and this shard for packets of the broker.
+    fn starved(&self, now: Instant) -> Duration {
+        if self.shared.broker.is_held_back() && self.shared.jam.since().is_none() {
+            now.saturating_duration_since(self.heard)
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// Uses these corrections from the next window on.
@@ -844,10 +856,7 @@ fn count(metrics: &Metrics, receipt: &Receipt) {
 }
 
 /// Sends acks to the broker.
-fn release(metrics: &Metrics, acks: Vec<Ack>) {
-    metrics
-        .unacked
-        .sub(i64::try_from(acks.len()).unwrap_or(i64::MAX));
+fn acknowledge(acks: Vec<Ack>) {
     for ack in acks {
         ack.done();
     }

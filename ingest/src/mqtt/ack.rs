@@ -105,6 +105,11 @@ impl Ledger {
         entries.first - before
     }
 
+    /// How many messages the broker has sent and waits for.
+    pub(super) fn len(&self) -> usize {
+        self.lock().queue.len()
+    }
+
     /// Whether nothing more can be released: the front is not done and nobody can make it so.
     pub(super) fn is_settled(&self) -> bool {
         let entries = self.lock();
@@ -156,8 +161,10 @@ mod tests {
         c.done();
         assert_eq!(ledger.release(|_| false), 0);
         assert!(!ledger.is_settled());
+        assert_eq!(ledger.len(), 1);
         assert_eq!(released(&ledger), [9]);
         assert!(ledger.is_settled());
+        assert_eq!(ledger.len(), 0);
     }
 
     #[test]

@@ -57,8 +57,8 @@ pub struct Config {
     /// The largest MQTT packet. MQTT 5 announces it, and the broker drops larger ones; with 3.1.1 those end
     /// the connection, so set the broker's own limit (Mosquitto: `message_size_limit`).
     pub max_packet_bytes: u32,
-    /// How much payload may wait on each connection for the pipeline to take it. Beyond, the connection is
-    /// closed and the broker keeps the rest.
+    /// How much memory may wait on each connection for the pipeline to take it. What comes beyond is forgotten, and sent
+    /// again by the broker over a new connection once what waits is dealt with.
     pub max_parked_bytes: usize,
     /// Pings are sent, and the broker missed, after this long.
     #[serde(with = "humantime_serde")]

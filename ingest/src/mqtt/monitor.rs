@@ -1,6 +1,7 @@
 //! What the MQTT client reports about itself: counters, and how each connection stands.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -60,6 +61,9 @@ impl Loss {
     }
 }
 
+/// With so much of what the broker may send unacknowledged, it may be sending no more.
+const NEARLY_ALL: f64 = 0.95;
+
 /// Counters and states of all connections together, shared with whoever shows them.
 #[derive(Debug)]
 pub struct Monitor {
@@ -71,6 +75,23 @@ pub struct Monitor {
     pub(super) parked: AtomicU64,
     losses: [AtomicU64; Loss::ALL.len()],
     states: watch::Sender<Vec<State>>,
+    // Never held across an await: every use is an assignment or a sum.
+    in_flight: Mutex<AllInFlight>,
+}
+
+/// What the broker has sent over one connection and waits for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct InFlight {
+    pub(super) n_unacked: usize,
+    /// More came than may wait, and what comes is forgotten.
+    pub(super) is_over: bool,
+}
+
+#[derive(Debug, Default)]
+struct AllInFlight {
+    /// So many at most on one connection.
+    most: u16,
+    of: Vec<InFlight>,
 }
 
 /// The counters of a [`Monitor`] at one moment.
@@ -88,6 +109,8 @@ pub struct Counts {
     pub connects: u64,
     /// Messages that wait for the pipeline at the moment.
     pub parked: u64,
+    /// Messages that the broker has sent, over connections that stand, and that are not acknowledged at the moment.
+    pub unacked: u64,
     /// Connections ended or failed, in the order of [`Loss::ALL`].
     pub losses: [u64; Loss::ALL.len()],
 }
@@ -103,6 +126,7 @@ impl Default for Monitor {
             parked: AtomicU64::new(0),
             losses: Default::default(),
             states: watch::Sender::new(Vec::new()),
+            in_flight: Mutex::default(),
         }
     }
 }
@@ -117,6 +141,7 @@ impl Monitor {
             acked: self.acked.load(Relaxed),
             connects: self.connects.load(Relaxed),
             parked: self.parked.load(Relaxed),
+            unacked: self.n_unacked(),
             losses: std::array::from_fn(|k| self.losses[k].load(Relaxed)),
         }
     }
@@ -146,9 +171,44 @@ impl Monitor {
         Ok(())
     }
 
-    pub(super) fn begin(&self, n_connections: u8) {
+    /// Whether about as much is unacknowledged on some connection as the broker may send over it, or more came than may wait:
+    /// then the broker keeps the rest, whoever sent it, and that nothing is heard of a device says nothing of the device.
+    pub fn is_held_back(&self) -> bool {
+        let in_flight = self.in_flight();
+        let nearly_all = NEARLY_ALL * f64::from(in_flight.most);
+        let mut of = in_flight.of.iter();
+        of.any(|one| one.is_over || one.n_unacked as f64 >= nearly_all)
+    }
+
+    pub(super) fn begin(&self, n_connections: u8, receive_maximum: u16) {
         let states = vec![State::Connecting; usize::from(n_connections)];
+        *self.in_flight() = AllInFlight {
+            most: receive_maximum,
+            of: vec![InFlight::default(); states.len()],
+        };
         self.states.send_replace(states);
+    }
+
+    /// Notes what a connection has not acknowledged.
+    pub(super) fn note(&self, connection: u8, in_flight: InFlight) {
+        if let Some(of) = self.in_flight().of.get_mut(usize::from(connection)) {
+            *of = in_flight;
+        }
+    }
+
+    fn n_unacked(&self) -> u64 {
+        self.in_flight()
+            .of
+            .iter()
+            .map(|of| of.n_unacked as u64)
+            .sum()
+    }
+
+    fn in_flight(&self) -> MutexGuard<'_, AllInFlight> {
+        // Whoever panicked while holding it had at most not yet assigned.
+        self.in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set(&self, connection: u8, state: State) {
@@ -164,5 +224,30 @@ impl Monitor {
 
     pub(super) fn count_loss(&self, loss: Loss) {
         self.losses[loss as usize].fetch_add(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_connection_at_its_limit_holds_back() {
+        let monitor = Monitor::default();
+        assert!(!monitor.is_held_back());
+        monitor.begin(2, 100);
+        let of = |n_unacked, is_over| InFlight { n_unacked, is_over };
+        monitor.note(0, of(94, false));
+        monitor.note(1, of(94, false));
+        assert_eq!(monitor.counts().unacked, 188);
+        assert!(!monitor.is_held_back());
+        monitor.note(1, of(95, false));
+        assert!(monitor.is_held_back());
+        // A new connection begins with nothing.
+        monitor.note(1, InFlight::default());
+        monitor.note(7, of(1000, true));
+        assert!(!monitor.is_held_back());
+        monitor.note(1, of(3, true));
+        assert!(monitor.is_held_back());
     }
 }
