@@ -65,8 +65,10 @@ pub enum Error {
     /// A part of the service ended that should not.
     #[error("{0}")]
     Failed(String),
-    /// The stop took longer than it may; what was not durable comes again from the broker.
-    #[error("not everything was durable within {0:?}; the broker sends it again")]
+    /// The stop took longer than it may. Nothing is lost: what was not acknowledged comes again from the broker.
+    #[error(
+        "not everything had ended within {0:?}; what is not acknowledged, the broker sends again"
+    )]
     Drain(Duration),
 }
 

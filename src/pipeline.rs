@@ -264,6 +264,7 @@ impl Pipeline {
             live: live.clone(),
             jam: Arc::clone(&jam),
             broker: Arc::clone(&broker),
+            shutdown: shutdown.clone(),
         });
         let mut tasks = Vec::new();
 
@@ -309,7 +310,7 @@ impl Pipeline {
         health.watch(persisting.clone());
         health.input("commits", &commits);
         drop(commits);
-        let route = route::run(deliveries, inboxes, jam, routing);
+        let route = route::run(deliveries, inboxes, jam, routing, shutdown.clone());
         tasks.push(("route", tokio::spawn(route)));
 
         // 3. persist -> database, and back to the shards, which acknowledge
@@ -378,8 +379,9 @@ impl Pipeline {
         }
     }
 
-    /// After `shutdown` was cancelled: waits until everything under way is durable and
-    /// acknowledged, for `limit` at most. True if it all was.
+    /// After `shutdown` was cancelled: waits until what the shards had found by then is durable and acknowledged, for
+    /// half of `limit` at most, and until every task has ended, for `limit` at most. True if they all have. What was not worked
+    /// or is not durable by then is left to the broker.
     pub async fn drain(self, limit: Duration) -> bool {
         let Self {
             tasks,
@@ -397,9 +399,14 @@ impl Pipeline {
                 tracing::error!(%error, "mqtt client failed while stopping");
             }
         };
-        let done = tokio::time::timeout(limit, all).await.is_ok();
+        let mut all = std::pin::pin!(all);
+        let half = limit / 2;
+        if tokio::time::timeout(half, &mut all).await.is_ok() {
+            return true;
+        }
+        // What a slow database has not taken by now is left to the broker too, so that there is time for the goodbyes.
         give_up.cancel();
-        done
+        tokio::time::timeout(half, all).await.is_ok()
     }
 }
 

@@ -39,6 +39,8 @@ const FAULTS: &[Fault] = &[
     Fault { name: "service-kill-starting", round: rounds::kill_starting, ..ORDINARY },
     Fault { name: "service-kill-draining", round: rounds::kill_draining, ..ORDINARY },
     Fault { name: "service-term", round: rounds::term_service, ..ORDINARY },
+    Fault { name: "service-term-backlog", round: rounds::term_backlog, kinds: POSTGRES, ..ORDINARY },
+    Fault { name: "service-term-away", round: rounds::term_away, kinds: POSTGRES, ..ORDINARY },
     Fault { name: "service-roll", round: rounds::roll_service, ..ORDINARY },
     Fault { name: "broker-term", round: rounds::term_broker, ..ORDINARY },
     Fault { name: "broker-kill", round: rounds::kill_broker, broker_loses: true, ..ORDINARY },
@@ -84,7 +86,8 @@ fn the_service_may_be_killed_and_restarted_at_any_moment() {
         ("service-term", 1),
         ("service-roll", 1),
     ];
-    short(Kind::Postgres, 1, &faults);
+    let with_network = [("service-term-backlog", 1), ("service-term-away", 2)];
+    short(Kind::Postgres, 1, &[&faults[..], &with_network].concat());
     short(Kind::Sqlite, 2, &faults);
 }
 

@@ -16,6 +16,7 @@ use infer::{Error, Job, Outcome, Pool, PulseReading, Reader, Reading, Said, Task
 use ingest::mqtt::{Ack, Delivery};
 use ingest::{ClockEvent, Packet, Status, TopicKind};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::persist::{Commit, Committed};
 use super::route::Jam;
@@ -151,6 +152,8 @@ pub struct Shared {
     pub jam: Arc<Jam>,
     /// How the broker stands.
     pub broker: Arc<ingest::mqtt::Monitor>,
+    /// The process is ending.
+    pub shutdown: CancellationToken,
 }
 
 /// One shard.
@@ -222,32 +225,43 @@ impl Shard {
         shard
     }
 
-    /// Runs until the packets' source is closed and everything sent out has come back.
+    /// Runs until `shutdown`, or the packets' source is closed; then waits for what it has sent out to become durable.
+    ///
+    /// **After `shutdown` nothing more is worked**: what waits in the inbox and what the models still read is not
+    /// acknowledged, so the next process is sent it, and no time passes, for a silence is no device's then.
     pub async fn run(mut self, mut inbox: Inbox) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let Some(mut answered) = self.answered.take() else {
             return;
         };
-        let mut open = true;
+        let shutdown = self.shared.shutdown.clone();
         loop {
             self.stage.idle();
             tokio::select! {
                 biased;
+                () = shutdown.cancelled() => break,
                 Some(committed) = self.committed.recv() => self.committed(committed),
                 Some(answer) = answered.recv() => self.answer(answer).await,
                 Some(command) = inbox.commands.recv() => self.command(command).await,
                 _ = ticks.tick() => self.tick().await,
-                delivery = inbox.deliveries.recv(), if open => match delivery {
+                delivery = inbox.deliveries.recv() => match delivery {
                     Some(delivery) => self.delivery(delivery).await,
-                    None => open = false,
+                    None => break,
                 },
-                else => return,
-            }
-            if !open && self.commits_out == 0 && inbox.deliveries.is_empty() {
-                return;
             }
         }
+        drop(inbox);
+        drop(answered);
+        self.stage.waiting();
+        while self.commits_out > 0
+            && let Some(committed) = self.committed.recv().await
+        {
+            self.committed(committed);
+        }
+        self.stage.idle();
+        // What they hold stays with the broker. Before the models' threads are waited for.
+        self.devices.clear();
     }
 
     async fn delivery(&mut self, delivery: Delivery) {
@@ -690,6 +704,9 @@ impl Shard {
         let deaf = self.deaf(arrived).as_secs_f64();
         let ids: Vec<DeviceId> = self.devices.keys().cloned().collect();
         for id in ids {
+            if self.shared.shutdown.is_cancelled() {
+                return;
+            }
             let Some(owned) = self.devices.get_mut(&id) else {
                 continue;
             };

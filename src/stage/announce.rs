@@ -54,7 +54,10 @@ impl Announce {
             let is_connected = progress.borrow_and_update().is_connected;
             everything |= is_connected && !was_connected;
             was_connected = is_connected;
-            let done = self.publish(&mut dirty, &mut everything).await;
+            let published = self.publish(&mut dirty, &mut everything);
+            let Some(done) = self.shutdown.run_until_cancelled(published).await else {
+                break;
+            };
             if let Err(error) = &done {
                 tracing::warn!(%error, "open alarms not published, trying again");
             }

@@ -92,7 +92,11 @@ impl Deliver {
         let mut is_failing = false;
         loop {
             news.mark_unchanged();
-            match self.store.subscribers().await {
+            let subscribers = self.store.subscribers();
+            let Some(subscribers) = self.shutdown.run_until_cancelled(subscribers).await else {
+                break;
+            };
+            match subscribers {
                 Ok(subscribers) => {
                     is_failing = false;
                     let known: HashSet<Uuid> = subscribers.iter().map(|s| s.id).collect();
@@ -246,7 +250,10 @@ impl Worker {
         let mut is_failing = false;
         loop {
             news.mark_unchanged();
-            let limit = match self.step().await {
+            let Some(step) = stop.run_until_cancelled(self.step()).await else {
+                break;
+            };
+            let limit = match step {
                 Ok(None) => return,
                 Ok(Some(wait)) => {
                     is_failing = false;

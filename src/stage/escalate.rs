@@ -70,7 +70,11 @@ impl Escalate {
                 () = self.shutdown.cancelled() => return,
             }
             self.end_pauses();
-            match self.tick(n, &mut counted).await {
+            let tick = self.tick(n, &mut counted);
+            let Some(done) = self.shutdown.run_until_cancelled(tick).await else {
+                return;
+            };
+            match done {
                 Ok(()) => is_failing = false,
                 Err(error) => {
                     if !is_failing {

@@ -87,7 +87,7 @@ pub struct Persist {
     pub stage: Stage,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Ends the retries: what is not durable then stays unacked, and comes again.
+    /// Ends the waiting for the database: what is not durable then stays unacked, and comes again.
     pub give_up: CancellationToken,
     /// Who takes alarms further, once they are durable.
     pub outgoing: Arc<Outgoing>,
@@ -98,6 +98,9 @@ impl Persist {
     pub async fn run(mut self) {
         let mut gathered = Vec::new();
         while let Some(first) = self.commits.recv().await {
+            if self.give_up.is_cancelled() {
+                return;
+            }
             self.stage.set_oldest(Some(first.arrived));
             gathered.push(first);
             self.gather(&mut gathered).await;
@@ -165,7 +168,15 @@ impl Persist {
         loop {
             let started = wall::instant();
             self.stage.database();
-            match self.store.commit(batch).await {
+            let committed = self.store.commit(batch);
+            let Some(committed) = self.give_up.run_until_cancelled(committed).await else {
+                // It may be durable or not; storing it again stores it once.
+                tracing::warn!(
+                    "the database has not answered in time, the rows are left to the next process"
+                );
+                return Err(GaveUp);
+            };
+            match committed {
                 Ok(()) => {
                     self.metrics
                         .commit_seconds

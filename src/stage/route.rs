@@ -8,6 +8,7 @@ use ecg::DeviceId;
 use ingest::mqtt::Delivery;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::sync::CancellationToken;
 
 use crate::health::Stage;
 use crate::wall;
@@ -39,13 +40,32 @@ impl Jam {
     }
 }
 
-/// Routes until the source closes. A full shard makes everything behind it wait: the MQTT client
+/// Routes until the source closes, or until `shutdown`. A full shard makes everything behind it wait: the MQTT client
 /// then withholds acks, and the broker holds the rest.
+///
+/// **After `shutdown` nothing is handed on.** What no shard has is not acknowledged, and nothing that came after it on its
+/// connection is; so the broker sends it to the next process, in the same order.
 pub async fn run(
     mut deliveries: mpsc::Receiver<Delivery>,
     shards: Vec<mpsc::Sender<Delivery>>,
     jam: Arc<Jam>,
     stage: Stage,
+    shutdown: CancellationToken,
+) {
+    let handing_on = hand_on(&mut deliveries, &shards, &jam, &stage);
+    shutdown.run_until_cancelled(handing_on).await;
+    if shutdown.is_cancelled() {
+        // Until the client has seen it too: that nobody takes its packets any more would be a failure.
+        while deliveries.recv().await.is_some() {}
+    }
+}
+
+/// Routes until the source closes or a shard has stopped.
+async fn hand_on(
+    deliveries: &mut mpsc::Receiver<Delivery>,
+    shards: &[mpsc::Sender<Delivery>],
+    jam: &Jam,
+    stage: &Stage,
 ) {
     while let Some(delivery) = deliveries.recv().await {
         let shard = shard_of(&delivery.device, shards.len());
@@ -63,5 +83,65 @@ pub async fn run(
             return;
         }
         stage.idle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ingest::TopicKind;
+    use ingest::mqtt::Ack;
+
+    fn delivery(number: u8) -> Delivery {
+        Delivery {
+            device: "w".parse().unwrap(),
+            kind: TopicKind::Signal,
+            payload: vec![number].into(),
+            ack: Ack::none(),
+        }
+    }
+
+    #[tokio::test]
+    async fn after_shutdown_nothing_is_handed_on_and_the_client_may_finish() {
+        let (client, deliveries) = mpsc::channel(8);
+        let (to_shard, mut shard) = mpsc::channel(2);
+        let shutdown = CancellationToken::new();
+        let (jam, stage) = (Arc::default(), Stage::new("route"));
+        let route = run(deliveries, vec![to_shard], jam, stage, shutdown.clone());
+        let route = tokio::spawn(route);
+        for number in 0..5 {
+            client.send(delivery(number)).await.unwrap();
+        }
+        while shard.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        // The third waits for room when the end comes, two are behind it.
+        shutdown.cancel();
+        client.send(delivery(5)).await.unwrap();
+        drop(client);
+        route.await.unwrap();
+        let mut numbers = Vec::new();
+        while let Some(delivery) = shard.recv().await {
+            numbers.push(delivery.payload[0]);
+        }
+        assert_eq!(numbers, [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_stops_by_itself_ends_it() {
+        let (client, deliveries) = mpsc::channel(8);
+        let (to_shard, shard) = mpsc::channel(2);
+        drop(shard);
+        client.send(delivery(0)).await.unwrap();
+        let (jam, stage) = (Arc::default(), Stage::new("route"));
+        run(
+            deliveries,
+            vec![to_shard],
+            jam,
+            stage,
+            CancellationToken::new(),
+        )
+        .await;
+        assert!(client.is_closed());
     }
 }

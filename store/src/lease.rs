@@ -18,6 +18,8 @@ use crate::{Error, Store};
 const KEY: i64 = 7_309_417_745_910_002;
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to say goodbye: without one, the end of the connection says the same.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The right to be the one process that works on a database, or the wish for it.
 #[derive(Debug)]
@@ -64,9 +66,7 @@ impl Lease {
     pub async fn release(self) {
         if let How::Postgres(connection) = self.how {
             // Where this fails there is no connection any more, and no lock.
-            tokio::time::timeout(PATIENCE, connection.close())
-                .await
-                .ok();
+            tokio::time::timeout(GOODBYE, connection.close()).await.ok();
         }
     }
 }

@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use super::devices;
 use super::scene::Scene;
 use crate::support::proxy::Mode;
+use crate::support::wait_for;
 
 /// SIGKILL at any moment.
 pub(crate) fn kill_service(scene: &mut Scene) {
@@ -41,6 +42,59 @@ pub(crate) fn term_service(scene: &mut Scene) {
     let (status, took) = scene.end_service("TERM");
     scene.expect_ended(status, took);
     scene.pass(0..500);
+    scene.start_service();
+}
+
+/// SIGTERM while much waits for a slow database: it ends in order all the same, for what waits is the broker's.
+pub(crate) fn term_backlog(scene: &mut Scene) {
+    let (url, seed, boot) = (scene.devices_url(), scene.rng.random(), scene.rng.random());
+    let packets: Vec<Vec<u8>> = devices::packets(seed, boot, 60)
+        .iter()
+        .map(ingest::Packet::encode)
+        .collect();
+    let send = |name: String| {
+        let packets = packets.clone();
+        let duration = Duration::from_secs(60);
+        devices::flood(url.clone(), name, duration, packets.len(), move |k| {
+            packets[k].clone()
+        })
+    };
+    let database = scene.service_database.as_ref().expect("a network");
+    database.set(Mode::Delay(Duration::from_millis(100)));
+    let names: Vec<String> = (0..40).map(|k| format!("backlog-{boot}-{k}")).collect();
+    let all = names.iter().cloned().map(send);
+    scene.runtime.block_on(futures::future::join_all(all));
+    wait_for("a backlog", Duration::from_secs(20), || {
+        let waiting = scene.service().metric("channel_depth", &["\"deliveries\""]);
+        (waiting > 200.0).then_some(())
+    });
+    let (status, took) = scene.end_service("TERM");
+    scene.expect_ended(status, took);
+    let database = scene.service_database.as_ref().expect("a network");
+    database.set(Mode::Pass);
+    scene.start_service();
+    // What each of them found is what is found in the same signal in peace.
+    let calm = format!("calm-{boot}");
+    scene.runtime.block_on(send(calm.clone()));
+    let record = |name: &str| ecg::RecordId {
+        device: name.parse().unwrap(),
+        boot: ecg::BootId(boot),
+    };
+    let pairs = names.iter().map(|name| (record(name), record(&calm)));
+    scene.pairs.extend(pairs);
+}
+
+/// SIGTERM while the database cannot be reached, or does not answer: it ends in order all the same.
+pub(crate) fn term_away(scene: &mut Scene) {
+    let modes = [Mode::Cut, Mode::Freeze];
+    let mode = modes[scene.rng.random_range(0..modes.len())];
+    let database = scene.service_database.as_ref().expect("a network");
+    database.set(mode);
+    scene.pass(0..3000);
+    let (status, took) = scene.end_service("TERM");
+    scene.expect_ended(status, took);
+    let database = scene.service_database.as_ref().expect("a network");
+    database.set(Mode::Pass);
     scene.start_service();
 }
 
