@@ -254,6 +254,15 @@ impl<A: Acknowledge> Device<A> {
         }
     }
 
+    /// This machine's clock was set by so many seconds, positive if ahead: that is neither silence nor sign of life.
+    pub fn clock_set(&mut self, seconds: f64) {
+        let arrivals = self.held.iter_mut().map(|held| &mut held.arrived);
+        for at in arrivals.chain(&mut self.last_arrival) {
+            *at = at.plus_seconds(seconds);
+        }
+        self.monitor.clock_set(seconds);
+    }
+
     /// The device has been silent for long: what is held back is released, the record is closed.
     pub fn silence(&mut self, now: Utc, effects: &mut Effects) -> Receipt {
         let mut receipt = Receipt::default();
@@ -793,6 +802,27 @@ mod tests {
         };
         assert_eq!(raised(&mut device, 65.0), 0);
         assert_eq!(raised(&mut device, 71.0), 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_neither_silence_nor_sign_of_life() {
+        for set_by in [3600.0, -3600.0] {
+            let mut device = device(true, None);
+            let mut effects = Effects::default();
+            device.packet(packets(1, 250.0).remove(0), 0, NOW, &mut effects);
+            device.clock_set(set_by);
+            let then = NOW.plus_seconds(set_by);
+            assert_eq!(device.last_arrival(), Some(then));
+            assert_eq!(device.oldest_held(), Some(then));
+            let raised = |device: &mut Device<u64>, seconds: f64| {
+                let mut effects = Effects::default();
+                let now = then.plus_seconds(seconds);
+                device.monitor().tick(now, &mut effects);
+                effects.batch.events.len()
+            };
+            assert_eq!(raised(&mut device, 9.0), 0);
+            assert_eq!(raised(&mut device, 11.0), 1);
+        }
     }
 
     #[test]

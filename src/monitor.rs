@@ -375,6 +375,11 @@ impl Monitor {
         self.machine.arrival(now);
     }
 
+    /// The clock that tells of arrivals was set by so many seconds.
+    pub fn clock_set(&mut self, seconds: f64) {
+        self.machine.clock_set(seconds);
+    }
+
     /// Tells the alarm machine what was judged elsewhere, by the models or by the device itself.
     pub fn report(&mut self, report: Report, effects: &mut Effects) {
         self.machine.report(report, &mut self.events);

@@ -25,6 +25,29 @@ pub fn instant() -> Instant {
     Instant::now()
 }
 
+/// A clock that is off by less than this was not set: it drifted, or was led.
+const SET_SECONDS: f64 = 1.0;
+
+/// Notices when this machine's clock is set. Time itself goes on as the monotonic clock says.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch(Utc, Instant);
+
+impl Watch {
+    /// From two clocks that were read together.
+    pub fn new(utc: Utc, instant: Instant) -> Self {
+        Self(utc, instant)
+    }
+
+    /// By how many seconds the clock was set since it was looked last, if it was; positive if ahead. A machine that slept
+    /// looks as if its clock had been set by as long.
+    pub fn look(&mut self, utc: Utc, instant: Instant) -> Option<f64> {
+        let Self(utc_before, before) = std::mem::replace(self, Self(utc, instant));
+        let passed = instant.saturating_duration_since(before).as_secs_f64();
+        let set_by = utc.seconds_since(utc_before) - passed;
+        (set_by.abs() > SET_SECONDS).then_some(set_by)
+    }
+}
+
 /// `utc` as RFC 3339 with microseconds; the empty string outside the years 0 to 9999.
 pub fn rfc3339(utc: Utc) -> String {
     jiff::Timestamp::from_microsecond(utc.0)
@@ -64,6 +87,24 @@ pub fn day(utc: Utc) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_once() {
+        let (utc, began) = (Utc(1_700_000_000_000_000), instant());
+        let mut watch = Watch::new(utc, began);
+        let mut look = |seconds: f64, off: f64| {
+            let now = began + std::time::Duration::from_secs_f64(seconds);
+            watch.look(utc.plus_seconds(seconds + off), now)
+        };
+        assert_eq!(look(10.0, 0.0), None);
+        // Led by NTP.
+        assert_eq!(look(20.0, 0.005), None);
+        let near = |set_by: Option<f64>, seconds: f64| (set_by.unwrap() - seconds).abs() < 0.01;
+        assert!(near(look(21.0, 3600.0), 3600.0));
+        assert_eq!(look(30.0, 3600.0), None);
+        assert!(near(look(30.5, -5.0), -3605.0));
+        assert_eq!(look(31.0, -5.0), None);
+    }
 
     #[test]
     fn instants_are_written_and_read() {

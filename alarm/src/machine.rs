@@ -291,6 +291,11 @@ impl Machine {
         self.arrival = self.arrival.max(Some(now));
     }
 
+    /// The clock that tells of arrivals was set by so many seconds, positive if ahead: the silence counts on.
+    pub fn clock_set(&mut self, seconds: f64) {
+        self.arrival = self.arrival.map(|last| last.plus_seconds(seconds));
+    }
+
     /// Wall-clock time passes. The silence counts from the last arrival, or from the first tick if
     /// there was none; its alarm begins at the last sample known and is dated to the instant at
     /// which it was due. It ends when later samples are decided on.

@@ -175,6 +175,8 @@ pub struct Shard {
     ticked: Instant,
     /// When a packet came last.
     heard: Instant,
+    /// Whether this machine's clock is set.
+    clock: wall::Watch,
     /// Packets that are none.
     refused: Seldom,
 }
@@ -214,6 +216,7 @@ impl Shard {
             answered: Some(answered),
             ticked: wall::instant(),
             heard: wall::instant(),
+            clock: wall::Watch::new(wall::utc(), wall::instant()),
             refused: Seldom::default(),
         };
         for resume in resume {
@@ -270,12 +273,12 @@ impl Shard {
             self.presence(delivery).await;
             return;
         }
-        self.heard = wall::instant();
+        let (now, arrived) = self.now();
+        self.heard = arrived;
         let Shared {
             config, metrics, ..
         } = &*self.shared;
         metrics.packets.inc();
-        let (now, arrived) = (wall::utc(), wall::instant());
         let id = delivery.device;
         let packet = match Packet::parse(&delivery.payload, &config.packet) {
             Ok(packet) => packet,
@@ -683,8 +686,7 @@ impl Shard {
     /// Lets time pass: no-data alarms, silence, offline.
     async fn tick(&mut self) {
         self.stage.working();
-        let now = wall::utc();
-        let arrived = wall::instant();
+        let (now, arrived) = self.now();
         let oldest = |owned: &Owned| owned.device.oldest_held();
         let oldest = self.devices.values().filter_map(oldest).min();
         let age = |at: Utc| Duration::try_from_secs_f64(now.seconds_since(at)).ok();
@@ -758,6 +760,22 @@ impl Shard {
             }
             _ => Duration::ZERO,
         }
+    }
+
+    /// The present. If this machine's clock was set, what counts from arrivals is set with it.
+    fn now(&mut self) -> (Utc, Instant) {
+        let (now, instant) = (wall::utc(), wall::instant());
+        if let Some(seconds) = self.clock.look(now, instant) {
+            tracing::warn!(
+                shard = self.index,
+                seconds,
+                "the clock of this machine was set"
+            );
+            for owned in self.devices.values_mut() {
+                owned.device.clock_set(seconds);
+            }
+        }
+        (now, instant)
     }
 
     /// For how long the broker may have waited for acknowledgements, and this shard for packets of the broker.

@@ -146,6 +146,11 @@ impl Deliver {
     }
 }
 
+/// Whether a message may be sent. One that came after now, and was never tried, is from before the clock was set back.
+fn is_due(head: &Delivery, now: Utc) -> bool {
+    head.next <= now || (head.attempts == 0 && head.since > now)
+}
+
 /// Waits for news, or as long as that.
 async fn rest(news: &mut watch::Receiver<u64>, limit: Duration) {
     // The sender lives as long as the service; without it there is only the poll.
@@ -327,7 +332,7 @@ impl Worker {
         let idle = self.heads.values();
         let idle = idle.filter(|head| !self.busy.contains(&head.message.record.device));
         let (mut due, later): (Vec<&Delivery>, Vec<&Delivery>) =
-            idle.partition(|head| head.next <= now);
+            idle.partition(|head| is_due(head, now));
         let next = later.into_iter().map(|head| head.next);
         let next = next.chain(outgoing.next_end(now)).min();
         due.sort_by_key(|head| (std::cmp::Reverse(head.priority), head.message.seq));
@@ -350,9 +355,9 @@ impl Worker {
         let is_fresh = self
             .loaded
             .is_some_and(|(at, seen)| at.elapsed() < self.shared.config.poll && seen == reloads);
-        let is_due =
-            |head: &Delivery| head.next <= now && !self.busy.contains(&head.message.record.device);
-        let has_all = !self.is_cut || self.heads.values().any(is_due);
+        let is_idle_and_due =
+            |head: &Delivery| is_due(head, now) && !self.busy.contains(&head.message.record.device);
+        let has_all = !self.is_cut || self.heads.values().any(is_idle_and_due);
         if !is_fresh || !has_all {
             let heads = store.heads(self.id, HEADS).await?;
             self.is_cut = heads.len() == HEADS as usize;
