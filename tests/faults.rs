@@ -17,17 +17,23 @@ mod rounds;
 mod scene;
 
 use play::{Fault, Play, Row};
-use scene::{Kind, Small};
+use scene::{Kind, Props, Small};
 
 const BOTH: &[Kind] = &[Kind::Postgres, Kind::Sqlite];
 const POSTGRES: &[Kind] = &[Kind::Postgres];
-const SQLITE: &[Kind] = &[Kind::Sqlite];
+
+/// What every scene has.
+const PROPS: Props = Props {
+    small: Small::None,
+    slow_models: false,
+    clock: false,
+};
 
 /// A fault of the ordinary kind: on both databases, and nothing may be lost.
 const ORDINARY: Fault = Fault {
     name: "",
     kinds: BOTH,
-    small: Small::None,
+    props: PROPS,
     devices: 0,
     broker_loses: false,
     round: rounds::kill_service,
@@ -52,13 +58,15 @@ const FAULTS: &[Fault] = &[
     Fault { name: "network-cut", round: rounds::network_cut, ..ORDINARY },
     Fault { name: "network-freeze", round: rounds::network_freeze, ..ORDINARY },
     Fault { name: "network-half-open", round: rounds::network_half_open, ..ORDINARY },
-    Fault { name: "database-disk-full", round: rounds::database_disk, kinds: SQLITE, small: Small::Database, ..ORDINARY },
-    Fault { name: "broker-disk-full", round: rounds::broker_disk, small: Small::Broker, ..ORDINARY },
+    Fault { name: "database-disk-full", round: rounds::database_disk, props: Props { small: Small::Database, ..PROPS }, ..ORDINARY },
+    Fault { name: "broker-disk-full", round: rounds::broker_disk, props: Props { small: Small::Broker, ..PROPS }, ..ORDINARY },
     Fault { name: "device-clocks", round: rounds::clocks, ..ORDINARY },
     Fault { name: "device-nonsense", round: rounds::nonsense, ..ORDINARY },
     Fault { name: "device-repeats", round: rounds::repeats, ..ORDINARY },
     Fault { name: "device-reboots", round: rounds::reboots, ..ORDINARY },
     Fault { name: "device-hasty", round: rounds::hasty, ..ORDINARY },
+    Fault { name: "machine-clock", round: rounds::machine_clock, props: Props { clock: true, ..PROPS }, ..ORDINARY },
+    Fault { name: "models-slow", round: rounds::surge, props: Props { slow_models: true, ..PROPS }, devices: 3, ..ORDINARY },
     Fault { name: "stampede", round: rounds::stampede, devices: 1000, ..ORDINARY },
 ];
 
@@ -117,6 +125,7 @@ fn networks_and_the_broker_may_fail() {
 #[test]
 fn disks_may_be_full() {
     short(Kind::Sqlite, 5, &[("database-disk-full", 2)]);
+    short(Kind::Postgres, 5, &[("database-disk-full", 2)]);
     short(Kind::Postgres, 6, &[("broker-disk-full", 1)]);
 }
 
@@ -130,6 +139,16 @@ fn devices_may_send_whatever_they_like() {
         ("device-hasty", 1),
     ];
     short(Kind::Postgres, 7, &faults);
+}
+
+#[test]
+fn the_clock_of_the_machine_may_be_set() {
+    short(Kind::Postgres, 11, &[("machine-clock", 2)]);
+}
+
+#[test]
+fn models_may_take_twenty_times_longer() {
+    short(Kind::Sqlite, 10, &[("models-slow", 1)]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use einthoven::config::Config;
 use einthoven::load::{self, Api, Ear, Load, Plan, Run, Verdict, Witness};
 use store::Store;
 
-use super::scene::{Kind, Scene, Small};
+use super::scene::{Kind, Props, Scene, Small};
 use crate::support::wait_for;
 
 /// One kind of fault.
@@ -17,7 +17,7 @@ pub(crate) struct Fault {
     pub(crate) name: &'static str,
     /// Which databases it makes sense with.
     pub(crate) kinds: &'static [Kind],
-    pub(crate) small: Small,
+    pub(crate) props: Props,
     /// Devices at real time, where a few at many times that are not what it is about.
     pub(crate) devices: usize,
     /// The broker forgets what it has acknowledged.
@@ -60,14 +60,21 @@ impl Play {
 
     /// Plays rounds of some faults, one after the other, in one scene.
     pub(crate) fn run(&self, faults: &[(&Fault, u32)]) -> Row {
-        let small = faults.iter().map(|(fault, _)| fault.small);
-        let small = small.fold(Small::None, |a, b| if a == Small::None { b } else { a });
+        let all = || faults.iter().map(|(fault, _)| fault.props);
+        let props = Props {
+            small: all()
+                .map(|props| props.small)
+                .find(|small| *small != Small::None)
+                .unwrap_or_default(),
+            slow_models: all().any(|props| props.slow_models),
+            clock: all().any(|props| props.clock),
+        };
         let settings = format!(
             // An outage that the test makes is no reason for an alarm of every device, and one core is the test's.
             "[pipeline]\nsilence = \"{}s\"\n[alarm]\nno_data = \"60s\"\n[infer]\nthreads = 1\n",
             self.silence.as_secs()
         );
-        let mut scene = Scene::start(self.kind, self.seed, &settings, small);
+        let mut scene = Scene::start(self.kind, self.seed, &settings, props);
         let crowd = faults.iter().map(|(fault, _)| fault.devices).max();
         let (devices, speed) = match crowd.unwrap_or(0) {
             0 => (self.devices, self.speed),

@@ -1,6 +1,6 @@
 //! One round of each fault: it happens, and is over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use einthoven::load::{Load, Plan};
 use rand::rngs::StdRng;
@@ -271,14 +271,105 @@ pub(crate) fn stampede(scene: &mut Scene) {
     scene.devices_broker.set(Mode::Pass);
 }
 
-/// The disk under the database fills up, and has room again.
+/// The disk under the database fills up, and has room again. A server that has ended for that is started again.
 pub(crate) fn database_disk(scene: &mut Scene) {
-    let Some(disk) = scene.database_disk.as_ref() else {
+    let Some(disk) = scene.small_disk() else {
         return;
     };
     disk.fill();
     scene.pass(2000..5000);
-    scene.database_disk.as_ref().expect("as before").free();
+    scene.small_disk().expect("as before").free();
+    if let Some(server) = &mut scene.postgres {
+        server.up();
+    }
+}
+
+/// Models take so long that a few more devices are too many for them, for half a minute. The twelve leads are given up, said
+/// aloud, and nothing else; when it is over, it is over by itself.
+pub(crate) fn surge(scene: &mut Scene) {
+    let seen = |scene: &Scene| {
+        let metric = |name, labels: &[&str]| scene.service().metric(name, labels);
+        Seen {
+            given_up: metric("infer_withheld_windows_total", &["\"overloaded\""])
+                + metric("infer_shed_windows_total", &[]),
+            told: metric("alarm_events_total", &["\"overloaded\"", "\"active\""]),
+            alarms: metric("alarm_latency_seconds_count", &[]),
+            soon: metric("alarm_latency_seconds_bucket", &["le=\"5.12\""]),
+        }
+    };
+    let before = seen(scene);
+    let plan = Plan {
+        speed: 10.0,
+        seed: scene.rng.random(),
+        prefix: format!("surge{}", scene.runs.len()),
+        scripts: 8,
+        ..Plan::new(scene.devices_url(), 16, 300)
+    };
+    let run = scene.runtime.block_on(async {
+        let load = Load::start(plan).await.unwrap();
+        load.finished().await
+    });
+    scene.runs.push(run);
+    let after = seen(scene);
+    let (alarms, soon) = (after.alarms - before.alarms, after.soon - before.soon);
+    println!(
+        "models: {} windows without twelve leads, told {} times; {soon} of {alarms} alarms durable within 5.12 s",
+        after.given_up - before.given_up,
+        after.told - before.told,
+    );
+    if after.given_up <= before.given_up || after.told <= before.told {
+        let amiss = "the models were not too slow, or nobody was told";
+        scene.amiss.push(amiss.to_owned());
+    }
+    if alarms < 10.0 || soon < 0.95 * alarms {
+        let amiss = format!("{soon} of {alarms} alarms were durable within 5.12 s");
+        scene.amiss.push(amiss);
+    }
+    // A minute of signal without a window left out, and what was told is over; the models are as slow as before.
+    let (began, overloaded) = (Instant::now(), scene.overloaded());
+    println!("overloaded: {overloaded:?}");
+    while !scene.overloaded().is_empty() {
+        if began.elapsed() > Duration::from_secs(150) {
+            scene.amiss.push("the overload is not over".to_owned());
+            return;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let over = began.elapsed();
+    let given_up = seen(scene).given_up;
+    scene.pass(10_000..11_000);
+    println!("over after {:.0} s", over.as_secs_f64());
+    if seen(scene).given_up > given_up {
+        scene
+            .amiss
+            .push("twelve leads are given up in peace".to_owned());
+    }
+}
+
+/// What the models had left out, and how soon alarms were durable.
+struct Seen {
+    given_up: f64,
+    told: f64,
+    alarms: f64,
+    soon: f64,
+}
+
+/// The clock of the service's machine is set an hour ahead, and back.
+pub(crate) fn machine_clock(scene: &mut Scene) {
+    let hour = 3600;
+    if !scene.set_clock(hour) {
+        println!("not run with a clock that is set: libfaketime is not there");
+        return;
+    }
+    scene.pass(3000..6000);
+    scene.set_clock(0);
+    scene.pass(1000..3000);
+    let n = scene.count_in_logs("the clock of this machine was set");
+    if n < 2 {
+        scene
+            .amiss
+            .push(format!("the clock was seen to be set {n} times"));
+    }
 }
 
 /// The disk under the broker fills up, and has room again; the broker is not restarted meanwhile.

@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ecg::{RecordId, SampleIndex};
+use ecg::{Condition, RecordId, SampleIndex};
 use einthoven::load::Run;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use store::Store;
+use store::{AlarmFilter, Store};
 
+use crate::support::clock::Clock;
 use crate::support::disk::Disk;
 use crate::support::program::{Service, config, einthoven};
 use crate::support::proxy::Proxy;
 use crate::support::servers::{Mosquitto, Postgres, free_port, send};
-use crate::support::wait_for;
+use crate::support::{slow, wait_for};
 
 /// Which database keeps what the service finds.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +34,22 @@ impl Kind {
 }
 
 /// Which disk is small enough to be filled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Small {
+    #[default]
     None,
     Database,
     Broker,
+}
+
+/// What a scene has that others have not.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Props {
+    pub(crate) small: Small,
+    /// Models take much longer.
+    pub(crate) slow_models: bool,
+    /// The clock of the service's machine can be set.
+    pub(crate) clock: bool,
 }
 
 /// Where everything is, and how it has fared.
@@ -53,8 +65,14 @@ pub(crate) struct Scene {
     /// From the service to its database, where there is a network.
     pub(crate) service_database: Option<Proxy>,
     pub(crate) service: Option<Service>,
-    /// Where the database is, if that can be full.
-    pub(crate) database_disk: Option<Disk>,
+    /// Where the database is, if it is a file, and that can be full.
+    database_disk: Option<Disk>,
+    /// Where its models are, if not those that ship.
+    models: Option<tempfile::TempDir>,
+    /// The clock of the service's machine, where it can be set.
+    clock: Option<Clock>,
+    /// What was not as it should be in a round.
+    pub(crate) amiss: Vec<String>,
     /// What was played besides the load, to be judged with it.
     pub(crate) runs: Vec<Run>,
     /// Devices that sent the same, of which one had a bad clock; of these boots.
@@ -69,21 +87,29 @@ pub(crate) struct Scene {
     dir: tempfile::TempDir,
 }
 
+/// So many filters make the model that completes leads take some twenty times longer.
+const SLOW: usize = 20;
 /// As long as a service may take to be ready again.
 const READY: Duration = Duration::from_secs(60);
 
 impl Scene {
     /// Everything up and ready.
-    pub(crate) fn start(kind: Kind, seed: u64, settings: &str, small: Small) -> Self {
+    pub(crate) fn start(kind: Kind, seed: u64, settings: &str, props: Props) -> Self {
+        let small = props.small;
         let broker = match small {
             Small::Broker => Mosquitto::start_on(Disk::small(16)),
             _ => Mosquitto::start(),
         };
-        let database_disk = match small {
-            Small::Database => Disk::small(48),
+        let mut database_disk = match (small, kind) {
+            (Small::Database, Kind::Sqlite) => Disk::small(48),
+            // Empty it takes 40 MiB, with the log of its transactions twice that.
+            (Small::Database, Kind::Postgres) => Disk::small(160),
             _ => None,
         };
-        let postgres = (kind == Kind::Postgres).then(Postgres::start);
+        let postgres = match kind {
+            Kind::Postgres => Some(Postgres::start_on(database_disk.take())),
+            Kind::Sqlite => None,
+        };
         let mut scene = Self {
             rng: StdRng::seed_from_u64(seed),
             service_broker: Proxy::start(broker.port()),
@@ -93,6 +119,13 @@ impl Scene {
             postgres,
             service: None,
             database_disk,
+            models: props.slow_models.then(|| {
+                let dir = tempfile::tempdir().unwrap();
+                slow::models(dir.path(), SLOW);
+                dir
+            }),
+            clock: props.clock.then(Clock::find).flatten(),
+            amiss: Vec::new(),
             runs: Vec::new(),
             pairs: Vec::new(),
             runtime: tokio::runtime::Builder::new_multi_thread()
@@ -113,6 +146,13 @@ impl Scene {
     /// The service's settings.
     pub(crate) fn settings_file(&self) -> PathBuf {
         self.dir.path().join("einthoven.toml")
+    }
+
+    /// The disk under the database, if it can be full.
+    pub(crate) fn small_disk(&self) -> Option<&Disk> {
+        let server = self.postgres.as_ref();
+        let of_server = server.and_then(Postgres::disk);
+        self.database_disk.as_ref().or(of_server)
     }
 
     /// The SQLite file.
@@ -154,6 +194,12 @@ impl Scene {
         // What is cut without a word is to be noticed soon.
         command.env("EINTHOVEN__MQTT__KEEP_ALIVE", "5s");
         command.env("EINTHOVEN__STORE__TRANSACTION_TIMEOUT", "8s");
+        if let Some(clock) = &self.clock {
+            clock.lend(&mut command);
+        }
+        if let Some(models) = &self.models {
+            command.env("EINTHOVEN__INFER__MODELS", models.path());
+        }
         let service = Service::start(command.arg("run").arg("--config").arg(path), self.port);
         self.service = Some(service);
     }
@@ -218,9 +264,17 @@ impl Scene {
         lines.filter(|line| line.contains(words)).count()
     }
 
+    /// Sets the clock that the service reads so many seconds ahead of this machine's; false where that cannot be.
+    pub(crate) fn set_clock(&self, seconds: i64) -> bool {
+        self.clock
+            .as_ref()
+            .inspect(|clock| clock.set(seconds))
+            .is_some()
+    }
+
     /// What is wrong otherwise, once everything is over.
     pub(crate) fn complaints(&mut self) -> Vec<String> {
-        let mut complaints = Vec::new();
+        let mut complaints = std::mem::take(&mut self.amiss);
         for path in ["/healthz", "/readyz"] {
             let status = self.service().status(path);
             if status != 200 {
@@ -256,6 +310,26 @@ impl Scene {
             }
         }
         complaints
+    }
+
+    /// Of which devices it is told that there is too much load for their models.
+    pub(crate) fn overloaded(&self) -> Vec<ecg::DeviceId> {
+        let config = store::Config::new(self.direct_url());
+        let filter = AlarmFilter {
+            open_only: true,
+            limit: AlarmFilter::MAX_LIMIT,
+            ..AlarmFilter::default()
+        };
+        let open = self.runtime.block_on(async {
+            let store = Store::open(&config).await?;
+            let open = store.alarms(&filter).await;
+            store.close().await;
+            open
+        });
+        let open = open.unwrap();
+        let open = open.into_iter();
+        let overloaded = open.filter(|alarm| alarm.condition == Condition::Overloaded);
+        overloaded.map(|alarm| alarm.record.device).collect()
     }
 
     /// Lets some time pass, never the same.

@@ -1,11 +1,13 @@
 //! Servers, services and records for the tests.
 
+pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod record;
 pub(crate) mod servers;
+pub(crate) mod slow;
 
 use std::time::{Duration, Instant};
 

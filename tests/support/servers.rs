@@ -195,11 +195,13 @@ pub(crate) struct Postgres {
     child: Option<Child>,
     port: u16,
     dir: tempfile::TempDir,
+    /// Where its data are, if not in the folder.
+    disk: Option<Disk>,
 }
 
 impl Postgres {
-    /// Starts it on a free port with an empty database.
-    pub(crate) fn start() -> Self {
+    /// Starts it on a free port with an empty database, its data on a disk of their own if there is one.
+    pub(crate) fn start_on(disk: Option<Disk>) -> Self {
         // A new cluster takes seconds to make, and a moment to copy.
         static TEMPLATE: OnceLock<tempfile::TempDir> = OnceLock::new();
         let template = TEMPLATE.get_or_init(|| {
@@ -216,16 +218,22 @@ impl Postgres {
         let copied = Command::new("cp")
             .arg("-a")
             .arg(template.path().join("data"))
-            .arg(dir.path().join("data"))
+            .arg(disk.as_ref().map_or(dir.path(), Disk::path).join("data"))
             .status();
         assert!(copied.unwrap().success());
         let mut server = Self {
             child: None,
             port: free_port(),
             dir,
+            disk,
         };
         server.up();
         server
+    }
+
+    /// The disk with its data.
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
     /// Starts it again, and waits until it answers.
@@ -247,7 +255,12 @@ impl Postgres {
             .open(self.dir.path().join("log"))
             .unwrap();
         let mut command = as_owner("postgres");
-        command.arg("-D").arg(self.dir.path().join("data"));
+        let data = self.disk.as_ref().map_or(self.dir.path(), Disk::path);
+        command.arg("-D").arg(data.join("data"));
+        if self.disk.is_some() {
+            // Little of the log of transactions is kept, so that what is in the way of the disk is not only that.
+            command.args(["-c", "max_wal_size=32MB", "-c", "min_wal_size=32MB"]);
+        }
         command.args(["-p", &self.port.to_string()]);
         for setting in [
             "listen_addresses=127.0.0.1",
