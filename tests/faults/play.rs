@@ -39,8 +39,9 @@ pub(crate) struct Play {
     pub(crate) silence: Duration,
 }
 
-/// How long a service may take to be itself again after a fault, and to have dealt with everything at the end.
-const RECOVERY: Duration = Duration::from_secs(60);
+/// How long a service may take to be itself again after a fault, and to have dealt with everything at the end. Devices of the
+/// load notice within 65 s that their connection is dead, and send nothing before.
+const RECOVERY: Duration = Duration::from_secs(90);
 const SETTLE: Duration = Duration::from_secs(180);
 /// How long the play goes on before the first fault and after the last.
 const CALM: Duration = Duration::from_secs(3);
