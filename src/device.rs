@@ -83,6 +83,8 @@ struct Held<A> {
     end: SampleIndex,
     rate_hz: f64,
     arrived: Utc,
+    /// Its record has ended, and durably so.
+    is_over: bool,
     ack: A,
 }
 
@@ -222,6 +224,7 @@ impl<A: Acknowledge> Device<A> {
                 end,
                 rate_hz,
                 arrived: now,
+                is_over: false,
                 ack,
             });
         } else {
@@ -388,7 +391,13 @@ impl<A: Acknowledge> Device<A> {
 
     /// Notes how far a record is durable, and returns the acks that were waiting for it.
     pub fn committed(&mut self, mark: Watermark) -> Vec<A> {
-        self.durable = Some(mark);
+        // Commits are in order, so the record before the newest committed one has ended.
+        if let Some(before) = self.durable.replace(mark)
+            && before.boot != mark.boot
+        {
+            let of_it = self.held.iter_mut().filter(|h| h.boot == before.boot);
+            of_it.for_each(|held| held.is_over = true);
+        }
         self.releasable(self.memory_seconds)
     }
 
@@ -415,12 +424,14 @@ impl<A: Acknowledge> Device<A> {
                     && strip_floor.is_some_and(|floor| (floor.0 as f64) < warm))
         };
         let done = |held: &Held<A>| {
-            if held.boot == mark.boot {
+            if held.is_over {
+                true
+            } else if held.boot == mark.boot {
                 let memory = memory_seconds * held.rate_hz;
                 (mark.ended && held.end <= mark.durable_until)
                     || held.end.0 as f64 + memory <= mark.durable_until.0 as f64
             } else {
-                // Commits are in order, so the record before the newest committed one has ended.
+                // One that ended before anything of it was durable here. What waits for the next record to open is not.
                 open == Some(mark.boot)
             }
         };
@@ -747,6 +758,22 @@ mod tests {
         device.packet(packets(2, 250.0).remove(0), 10, NOW, &mut effects);
         assert_eq!(settle(&mut device, &effects), (0..10).collect::<Vec<_>>());
         assert_eq!(device.n_held(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_next_record_has_ended_releases_its_packets() {
+        let mut device = device(true, None);
+        play(&mut device, &packets(1, 250.0)[..10]);
+        let strip = Sent::new(BootId(1), SampleIndex(2 * HZ), true);
+        device.sent_to_models(strip);
+        // The device starts anew, and falls silent, before the models have got to the strip.
+        play(&mut device, &packets(2, 250.0)[..5]);
+        let mut effects = Effects::default();
+        device.silence(NOW, &mut effects);
+        settle(&mut device, &effects);
+        assert_eq!(device.n_held(), 10);
+        assert_eq!(device.answered(strip), (0..10).collect::<Vec<_>>());
+        assert_eq!(device.n_held(), 0);
     }
 
     #[test]
