@@ -18,8 +18,9 @@
 //! nothing up, neither its own record's end nor, since acks leave in order, the acks of others.
 //!
 //! A device that sends in tiny packets holds `MAX_HELD` of them at most: beyond, what is durable is released, and a
-//! restart finds the filters of this device cold. The same is released of every device where the broker may send no more
-//! before something is acknowledged ([`Device::make_room`]): else all would wait for each other for ever.
+//! restart finds the filters of this device cold. Much the same is released of every device where the broker may send no more
+//! before something is acknowledged ([`Device::make_room`]); if that is not enough, the record is closed whose packet all
+//! acknowledgements wait for ([`Device::close`]): else all would wait for each other for ever.
 
 use ecg::{Anchor, BootId, DeviceId, Layout, RecordId, SampleIndex, Utc};
 use ingest::mqtt::Ack;
@@ -35,11 +36,20 @@ const MAX_HELD: usize = 1000;
 pub trait Acknowledge {
     /// Whether anybody waits for it.
     fn is_owed(&self) -> bool;
+
+    /// Whether all others wait for it.
+    fn is_next(&self) -> bool {
+        false
+    }
 }
 
 impl Acknowledge for Ack {
     fn is_owed(&self) -> bool {
         Ack::is_owed(self)
+    }
+
+    fn is_next(&self) -> bool {
+        Ack::is_next(self)
     }
 }
 
@@ -382,11 +392,20 @@ impl<A: Acknowledge> Device<A> {
     }
 
     /// The broker sends nothing before something is acknowledged: returns the acks of what is durable and what a restart would
-    /// only warm up on. What rows wait in is kept, but in the `last_resort`.
-    pub fn make_room(&mut self, last_resort: bool) -> Vec<A> {
+    /// only warm up on. What rows wait in is kept.
+    pub fn make_room(&mut self) -> Vec<A> {
         let rows_wait = dsp::Chain::CLASS_LAG_SECONDS + dsp::Chain::LATE_SECONDS;
-        let memory_seconds = if last_resort { 0.0 } else { rows_wait };
-        self.releasable(memory_seconds.min(self.memory_seconds))
+        self.releasable(rows_wait.min(self.memory_seconds))
+    }
+
+    /// Whether it holds the packet whose acknowledgement all others wait for.
+    pub fn holds_next(&self) -> bool {
+        self.held.iter().any(|held| held.ack.is_next())
+    }
+
+    /// Closes the record, so that all of it becomes durable; what waits for a missing packet goes on waiting.
+    pub fn close(&mut self, now: Utc, effects: &mut Effects) {
+        self.monitor.end(now, effects);
     }
 
     /// Notes how far a record is durable, and returns the acks that were waiting for it.
@@ -605,15 +624,17 @@ mod tests {
         let released = play(&mut device, &packets(1, 250.0)[..10]).concat();
         assert_eq!((released, device.n_held()), (Vec::new(), 10));
         // What rows wait in is the last to go.
-        let made = device.make_room(false);
+        let made = device.make_room();
         assert_eq!(made, (0..made.len() as u64).collect::<Vec<_>>());
         assert!((5..8).contains(&made.len()), "{made:?}");
-        assert!(device.make_room(false).is_empty());
-        assert_eq!(device.make_room(true).last(), Some(&8));
-        // What the models have, never.
-        let window = Sent::new(BootId(1), SampleIndex(9 * HZ), false);
-        device.sent_to_models(window);
-        assert!(device.make_room(true).is_empty());
+        assert!(device.make_room().is_empty());
+        // All of it is durable once the record is closed, and it goes on as after a silence.
+        let mut effects = Effects::default();
+        device.close(NOW, &mut effects);
+        let rest = settle(&mut device, &effects);
+        assert_eq!(rest, (made.len() as u64..10).collect::<Vec<_>>());
+        play(&mut device, &packets(1, 250.0)[10..15]);
+        assert_eq!(device.n_held(), 5);
     }
 
     #[test]

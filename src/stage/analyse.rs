@@ -698,10 +698,12 @@ impl Shard {
         let config = self.shared.config.pipeline.clone();
         let starved = self.starved(arrived);
         if starved > STARVED {
-            let last_resort = starved > 3 * STARVED;
             let all = self.devices.values_mut();
-            let room = all.flat_map(|owned| owned.device.make_room(last_resort));
+            let room = all.flat_map(|owned| owned.device.make_room());
             acknowledge(room.collect());
+        }
+        if starved > 3 * STARVED {
+            self.make_way(starved > 6 * STARVED, now, arrived).await;
         }
         let deaf = self.deaf(arrived).as_secs_f64();
         let ids: Vec<DeviceId> = self.devices.keys().cloned().collect();
@@ -760,6 +762,25 @@ impl Shard {
             }
             _ => Duration::ZERO,
         }
+    }
+
+    /// Closes the record whose packet all acknowledgements wait for, and which can become durable in no other way, for the
+    /// broker keeps what follows it. In the last resort that a packet is missing before it makes no difference.
+    async fn make_way(&mut self, last_resort: bool, now: Utc, arrived: Instant) {
+        let mut all = self.devices.iter_mut();
+        let Some((id, owned)) = all.find(|(_, owned)| owned.device.holds_next()) else {
+            return;
+        };
+        let id = id.clone();
+        tracing::warn!(device = %id, "the broker waits for a packet of a record, which is closed");
+        let mut effects = Effects::default();
+        if last_resort {
+            let receipt = owned.device.silence(now, &mut effects);
+            count(&self.shared.metrics, &receipt);
+        } else {
+            owned.device.close(now, &mut effects);
+        }
+        self.carry_out(&id, effects, arrived, None).await;
     }
 
     /// The present. If this machine's clock was set, what counts from arrivals is set with it.

@@ -41,6 +41,12 @@ impl Ack {
         self.owed().is_some()
     }
 
+    /// Whether nothing that is done on its connection can be acknowledged before it is.
+    pub fn is_next(&self) -> bool {
+        let owed = self.owed();
+        owed.is_some_and(|(ledger, ticket)| ledger.lock().first == ticket)
+    }
+
     fn owed(&self) -> Option<(Arc<Ledger>, u64)> {
         let owed = self.0.as_ref()?;
         Some((owed.ledger.upgrade()?, owed.ticket))
@@ -153,10 +159,12 @@ mod tests {
     fn acks_leave_first_in_first_out() {
         let ledger = Arc::new(Ledger::default());
         let [a, b, c] = [7, 3, 9].map(|pkid| ledger.enter(pkid));
+        assert!(a.is_next() && !b.is_next() && !Ack::none().is_next());
         b.done();
         assert!(released(&ledger).is_empty());
         a.done();
         assert_eq!(released(&ledger), [7, 3]);
+        assert!(c.is_next());
         assert_eq!(ledger.release(|_| true), 0);
         c.done();
         assert_eq!(ledger.release(|_| false), 0);
