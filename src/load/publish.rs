@@ -130,7 +130,7 @@ pub struct DeviceLog {
     pub refused: u64,
     /// When nothing was acknowledged for long.
     pub silences: Vec<Silence>,
-    /// How often the connection broke.
+    /// How often the connection broke, or a try to have one failed.
     pub disconnects: u32,
     /// When its last packet was acknowledged.
     pub ended: Utc,
@@ -219,7 +219,6 @@ impl Load {
                 state: Arc::clone(&state),
                 stop: stop.clone(),
                 last_ack: (begin, began, 0),
-                is_connected: true,
                 log: DeviceLog {
                     device,
                     course,
@@ -358,7 +357,6 @@ struct Playing {
     stop: CancellationToken,
     /// When the newest acknowledgement came, and how many there were by then.
     last_ack: (Instant, Utc, u64),
-    is_connected: bool,
     log: DeviceLog,
     is_watched: bool,
 }
@@ -443,15 +441,12 @@ impl Playing {
     }
 
     fn take(&mut self, progress: &mut watch::Receiver<mqtt::Progress>) {
-        let (acked, refused, is_connected) = {
+        let (acked, refused, lost) = {
             let progress = progress.borrow_and_update();
-            (progress.acked, progress.refused, progress.is_connected)
+            (progress.acked, progress.refused, progress.lost)
         };
         self.log.refused = refused;
-        if self.is_connected && !is_connected {
-            self.log.disconnects += 1;
-        }
-        self.is_connected = is_connected;
+        self.log.disconnects = lost;
         let (instant, from, before) = self.last_ack;
         if acked == before {
             return;

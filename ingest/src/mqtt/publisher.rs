@@ -69,6 +69,8 @@ impl PublisherConfig {
 pub struct Progress {
     /// Connected at the moment.
     pub is_connected: bool,
+    /// Connections that broke, and tries to have one: the broker may have taken one of which nothing was heard here.
+    pub lost: u32,
     /// Packets that the broker has.
     pub acked: u64,
     /// Packets that the broker refused (MQTT 5 only), for example for lack of permission.
@@ -244,6 +246,7 @@ impl Sending {
             tracing::debug!(problem, "publisher connection lost");
             self.progress.send_modify(|progress| {
                 progress.is_connected = false;
+                progress.lost += 1;
                 progress.problem = Some(problem);
             });
             tokio::time::sleep(backoff.wait()).await;
