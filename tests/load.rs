@@ -302,6 +302,8 @@ fn what_may_wait_in_memory_is_bounded_by_bytes() {
         let lost = "ingest_disconnects_total";
         stand.service.metric(lost, &["overload"])
     };
+    // A slow machine may be behind already.
+    let before = overloads();
     let locked = std::thread::scope(|scope| {
         let sql = "BEGIN; LOCK TABLE records; SELECT pg_sleep(10); COMMIT";
         let locking = scope.spawn(|| stand.database.query(sql));
@@ -309,8 +311,9 @@ fn what_may_wait_in_memory_is_bounded_by_bytes() {
         while !locking.is_finished() {
             let parked = stand.service.metric("ingest_parked_messages", &[]);
             most = most.max(parked);
-            // What is over is forgotten, not asked for again and again.
-            assert!(overloads() <= 1.0);
+            // What is over is forgotten, not asked for again and again: once where something was acknowledged, and once
+            // after 6 s.
+            assert!(overloads() <= before + 2.0);
             std::thread::sleep(Duration::from_millis(200));
         }
         locking.join().unwrap();

@@ -105,6 +105,7 @@ pub async fn run(
             monitor: Arc::clone(&monitor),
             shutdown: shutdown.clone(),
             n_brief: 0,
+            is_behind: false,
         };
         connections.spawn(connection.run());
     }
@@ -134,6 +135,9 @@ struct Connection {
     shutdown: CancellationToken,
     /// Connections on end that stood for less than [`STEADY`].
     n_brief: u32,
+    /// The last connection ended for more than may wait, and this one has not stood for [`STEADY`] yet: the broker keeps
+    /// packets.
+    is_behind: bool,
 }
 
 /// How a session ended.
@@ -156,6 +160,8 @@ enum Wake {
     Deadline,
     /// What had come before an overload is dealt with.
     WorkedOff,
+    /// It has stood for long enough to have brought what an overload had left with the broker.
+    Steady,
 }
 
 /// One connection as it stands.
@@ -213,9 +219,11 @@ impl Connection {
             if self.shutdown.is_cancelled() {
                 break;
             }
-            // Two that take the session from each other in turns would carry nothing.
             let wait = match loss {
+                // Two that take the session from each other in turns would carry nothing.
                 Loss::TakenOver => self.config.reconnect_max,
+                // There is nothing to be waited for: something was acknowledged, or nothing has been for long.
+                Loss::Overload => Duration::ZERO,
                 _ => backoff.wait(),
             };
             let (host, port) = &self.address;
@@ -294,6 +302,10 @@ impl Connection {
                 self.note(&session);
                 let worked_off = session.worked_off();
                 let deadline = session.deadline;
+                let stands_since = session
+                    .stands_since
+                    .filter(|_| self.is_behind && session.over.is_none());
+                let steady = stands_since.map(|since| since + STEADY);
                 let wake = tokio::select! {
                     event = &mut poll => Wake::Event(event),
                     () = session.ledger.changed() => Wake::Ack,
@@ -310,10 +322,12 @@ impl Connection {
                     () = self.shutdown.cancelled(), if deadline.is_none() => Wake::Shutdown,
                     () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Wake::Deadline,
                     () = sleep_until(worked_off.unwrap_or_else(Instant::now)), if worked_off.is_some() => Wake::WorkedOff,
+                    () = sleep_until(steady.unwrap_or_else(Instant::now)), if steady.is_some() => Wake::Steady,
                 };
                 match wake {
                     Wake::Event(event) => break event,
                     Wake::Ack | Wake::Room => {}
+                    Wake::Steady => self.is_behind = false,
                     Wake::Closed => break 'session Ended::Closed,
                     Wake::Shutdown => {
                         self.deliveries = None;
@@ -330,8 +344,15 @@ impl Connection {
             }
         };
         session.parked.forget(&self.monitor);
-        self.monitor.note(self.number, InFlight::default());
+        self.is_behind = session.over.is_some();
+        let in_flight = InFlight {
+            is_behind: self.is_behind,
+            ..InFlight::default()
+        };
+        self.monitor.note(self.number, in_flight);
         match session.stands_since.map(|since| since.elapsed()) {
+            // As it should.
+            _ if session.over.is_some() => {}
             Some(stood) if stood < STEADY => self.n_brief += 1,
             Some(_) => {
                 self.n_brief = 0;
@@ -475,6 +496,7 @@ impl Connection {
         let in_flight = InFlight {
             n_unacked: session.ledger.len(),
             is_over: session.over.is_some(),
+            is_behind: self.is_behind,
         };
         self.monitor.note(self.number, in_flight);
     }

@@ -324,6 +324,8 @@ async fn what_is_over_the_bytes_that_may_wait_comes_again_in_order() {
         while seen.len() < usize::from(n) {
             let packet = client.packets(1).await.pop().unwrap();
             most = most.max(client.monitor.counts().parked);
+            // Over every new connection too: nobody may be taken for silent meanwhile.
+            assert!(client.monitor.is_held_back());
             if !seen.contains(&packet.payload[0]) {
                 seen.push(packet.payload[0]);
             }

@@ -801,7 +801,7 @@ impl Shard {
 
     /// For how long the broker may have waited for acknowledgements, and this shard for packets of the broker.
     fn starved(&self, now: Instant) -> Duration {
-        if self.shared.broker.is_held_back() && self.shared.jam.since().is_none() {
+        if self.shared.broker.waits_for_acks() && self.shared.jam.since().is_none() {
             now.saturating_duration_since(self.heard)
         } else {
             Duration::ZERO

@@ -85,6 +85,8 @@ pub(super) struct InFlight {
     pub(super) n_unacked: usize,
     /// More came than may wait, and what comes is forgotten.
     pub(super) is_over: bool,
+    /// More came than may wait before, and the broker has hardly had time to send that again.
+    pub(super) is_behind: bool,
 }
 
 #[derive(Debug, Default)]
@@ -171,9 +173,16 @@ impl Monitor {
         Ok(())
     }
 
-    /// Whether about as much is unacknowledged on some connection as the broker may send over it, or more came than may wait:
-    /// then the broker keeps the rest, whoever sent it, and that nothing is heard of a device says nothing of the device.
+    /// Whether the broker keeps packets, whoever sent them: it waits for acknowledgements, or more came than may wait and it has
+    /// hardly had time to send the rest. Then that nothing is heard of a device says nothing of the device.
     pub fn is_held_back(&self) -> bool {
+        let is_behind = self.in_flight().of.iter().any(|one| one.is_behind);
+        is_behind || self.waits_for_acks()
+    }
+
+    /// Whether about as much is unacknowledged on some connection as the broker may send over it, or more came than may wait:
+    /// without an acknowledgement nothing more comes.
+    pub fn waits_for_acks(&self) -> bool {
         let in_flight = self.in_flight();
         let nearly_all = NEARLY_ALL * f64::from(in_flight.most);
         let mut of = in_flight.of.iter();
@@ -236,7 +245,11 @@ mod tests {
         let monitor = Monitor::default();
         assert!(!monitor.is_held_back());
         monitor.begin(2, 100);
-        let of = |n_unacked, is_over| InFlight { n_unacked, is_over };
+        let of = |n_unacked, is_over| InFlight {
+            n_unacked,
+            is_over,
+            is_behind: false,
+        };
         monitor.note(0, of(94, false));
         monitor.note(1, of(94, false));
         assert_eq!(monitor.counts().unacked, 188);
@@ -248,6 +261,15 @@ mod tests {
         monitor.note(7, of(1000, true));
         assert!(!monitor.is_held_back());
         monitor.note(1, of(3, true));
-        assert!(monitor.is_held_back());
+        assert!(monitor.is_held_back() && monitor.waits_for_acks());
+        // The next connection of it: acknowledgements bring nothing, the broker has more all the same.
+        monitor.note(
+            1,
+            InFlight {
+                is_behind: true,
+                ..InFlight::default()
+            },
+        );
+        assert!(monitor.is_held_back() && !monitor.waits_for_acks());
     }
 }
