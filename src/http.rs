@@ -234,9 +234,7 @@ async fn secure(request: Request, next: Next) -> Response {
 async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
     if let Some(running) = service.running.get() {
         // As it is now, for whoever waits for nothing to be left.
-        let unacked = running.broker.counts().unacked;
-        let unacked = i64::try_from(unacked).unwrap_or(i64::MAX);
-        service.metrics.unacked.set(unacked);
+        service.metrics.observe_unacked(&running.broker);
     }
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],

@@ -132,6 +132,10 @@ pub struct Metrics {
     pub retention_failures: IntCounter,
 }
 
+fn set_to(gauge: &IntGauge, n: u64) {
+    gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
+}
+
 impl Metrics {
     /// Registers every metric in a registry of its own.
     ///
@@ -410,6 +414,11 @@ impl Metrics {
         })
     }
 
+    /// Takes over what the broker waits for at the moment.
+    pub fn observe_unacked(&self, monitor: &ingest::mqtt::Monitor) {
+        set_to(&self.unacked, monitor.counts().unacked);
+    }
+
     /// Takes over what the MQTT client counts by itself. To be called by one task only.
     pub fn observe_broker(&self, monitor: &ingest::mqtt::Monitor) {
         use ingest::mqtt::{Loss, State};
@@ -422,17 +431,16 @@ impl Metrics {
         catch_up(&self.payload_bytes, counts.payload_bytes);
         catch_up(&self.acked, counts.acked);
         catch_up(&self.connects, counts.connects);
-        let gauge = |gauge: &IntGauge, n: u64| gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
-        gauge(&self.parked, counts.parked);
-        gauge(&self.unacked, counts.unacked);
+        set_to(&self.parked, counts.parked);
+        set_to(&self.unacked, counts.unacked);
         for (loss, total) in Loss::ALL.into_iter().zip(counts.losses) {
             catch_up(&self.disconnects.with_label_values(&[loss.name()]), total);
         }
         let states = monitor.watch();
         let up = |state: &&State| matches!(state, State::Connected { .. });
         let n_up = states.borrow().iter().filter(up).count();
-        gauge(&self.connected, n_up as u64);
-        gauge(&self.connections, states.borrow().len() as u64);
+        set_to(&self.connected, n_up as u64);
+        set_to(&self.connections, states.borrow().len() as u64);
     }
 
     /// Whether something is there that the service needs.

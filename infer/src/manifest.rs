@@ -187,17 +187,13 @@ impl At<'_> {
     }
 
     /// The same of a list.
-    fn only_list<F: Debug + PartialEq<E>, E: Debug + ?Sized>(
+    fn only_list<T: Debug>(
         self,
         field: &'static str,
-        expected: &E,
-        found: &F,
+        expected: &[T],
+        found: &(impl Debug + ?Sized),
     ) -> Result<(), Error> {
-        if found == expected {
-            Ok(())
-        } else {
-            Err(self.refuse(field, &format!("{expected:?}"), format!("{found:?}")))
-        }
+        self.only(field, &format!("{expected:?}"), &format!("{found:?}"))
     }
 
     /// Checks how logits become probabilities, and where atrial fibrillation begins and ends.

@@ -320,9 +320,9 @@ impl Connection {
                         None => Wake::Closed,
                     },
                     () = self.shutdown.cancelled(), if deadline.is_none() => Wake::Shutdown,
-                    () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Wake::Deadline,
-                    () = sleep_until(worked_off.unwrap_or_else(Instant::now)), if worked_off.is_some() => Wake::WorkedOff,
-                    () = sleep_until(steady.unwrap_or_else(Instant::now)), if steady.is_some() => Wake::Steady,
+                    () = at(deadline) => Wake::Deadline,
+                    () = at(worked_off) => Wake::WorkedOff,
+                    () = at(steady) => Wake::Steady,
                 };
                 match wake {
                     Wake::Event(event) => break event,
@@ -566,6 +566,14 @@ impl Parked {
         let n_parked = self.queue.len() as u64;
         monitor.parked.fetch_sub(n_parked, Relaxed);
         *self = Self::default();
+    }
+}
+
+/// Waits for an instant; for ever where there is none.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -175,17 +175,20 @@ struct Part {
 impl Tracks {
     fn take(&mut self, layout: &Layout, output: &Output) {
         let Output::Trace(trace) = output else { return };
-        let place = |is: fn(SignalKind) -> bool| layout.iter().position(|signal| is(signal.kind));
+        let place = |is: fn(SignalKind) -> bool| {
+            let mut signals = layout.iter().enumerate();
+            let found = signals.find(|(_, signal)| is(signal.kind));
+            found.map(|(k, signal)| (k, signal.kind))
+        };
         let two = place(|kind| kind.lead() == Some(Lead::II));
         let ppg = place(|kind| matches!(kind, SignalKind::Ppg(_)));
-        let Some((ecg, ppg)) = two.zip(ppg) else {
+        let Some(((ecg, _), (ppg, signal))) = two.zip(ppg) else {
             return;
         };
         self.base = Some(layout.base_rate());
         if self.parts.last().is_none_or(|last| last.end != trace.start) {
-            let kind = layout.get(ppg).map(|signal| signal.kind);
             self.parts.push(Part {
-                signal: kind.unwrap_or(SignalKind::Abp),
+                signal,
                 start: trace.start,
                 end: trace.start,
                 rate: trace.rate,
@@ -246,23 +249,19 @@ impl<'a> Compared<'a> {
         let reference: Vec<f64> = heard.beats.iter().copied().filter(good).collect();
         let transit = transit(&reference, &heard.onsets, TRANSIT_SECONDS);
         let transit = transit.ok_or("no pulse after any beat")?;
-        let mut compared = Self {
-            heard,
-            transit,
-            beats: Vec::new(),
-        };
-        compared.beats = reference;
-        let counts: Vec<f64> = (compared.beats.iter().copied())
-            .filter(|t| compared.counts(*t))
-            .collect();
-        compared.beats = counts;
-        let n = compared.beats.len();
+        let usable = |t: &f64| heard.is_usable(second_of(t + transit));
+        let beats: Vec<f64> = reference.into_iter().filter(usable).collect();
+        let n = beats.len();
         if n < LEAST_BEATS {
             return Err(format!(
                 "{n} beats of good ECG with a usable PPG, where {LEAST_BEATS} are needed"
             ));
         }
-        Ok(compared)
+        Ok(Self {
+            heard,
+            transit,
+            beats,
+        })
     }
 
     /// Whether a time of the ECG counts.
