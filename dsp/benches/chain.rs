@@ -72,7 +72,8 @@ fn pulse(bencher: Bencher<'_, '_>, hz: u32) {
         .with_inputs(|| {
             let kind = SignalKind::Ppg(Wavelength::Green);
             let meter = QualityMeter::new(kind, rate, rate).expect("a rate for it");
-            (PulseDetector::new(rate).expect("a rate for it"), meter)
+            let detector = PulseDetector::new(kind, rate).expect("a rate for it");
+            (detector, meter)
         })
         .bench_values(|(mut detector, mut meter)| {
             let (mut n, mut least) = (0, 1f32);

@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use dsp::pulse::{Measured, Model, PulseDetector};
-use ecg::SampleRate;
+use ecg::{SampleRate, SignalKind};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rest = tail;
         let (words, _) = signal.as_chunks::<4>();
         let signal: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        let mut detector = PulseDetector::with_model(rate, Arc::clone(&model))?;
+        let mut detector = PulseDetector::with_model(SignalKind::Abp, rate, Arc::clone(&model))?;
         let (mut upstrokes, mut seconds) = (Vec::new(), Vec::new());
         detector.push_measured(
             &signal,

@@ -241,7 +241,8 @@ impl Chain {
                 }
                 SignalKind::Ppg(_) | SignalKind::Abp => {
                     let model = Arc::clone(&models.pulse);
-                    Detector::Pulse(Box::new(PulseDetector::with_model(signal.rate, model)?))
+                    let detector = PulseDetector::with_model(signal.kind, signal.rate, model)?;
+                    Detector::Pulse(Box::new(detector))
                 }
             };
             paths.push(Path {

@@ -9,7 +9,9 @@
 //! movement is how it compares with the upstrokes of the last 6 s and with the wave around it: a forest of small trees,
 //! fitted by `dsp/training/pulse.py` to PPG and pressure beside ECG. The onset is where the steepest tangent meets the level of the
 //! foot. Causal, chunk invariant; **each pulse comes at most [`LAG_SECONDS`] after its onset** and depends on the last
-//! [`MEMORY_SECONDS`] only. The unit of the signal does not matter; blood volume must point upwards.
+//! [`MEMORY_SECONDS`] only. The unit of the signal does not matter, nor, of a PPG, which way it points: blood comes faster than it
+//! goes, so that where the slopes of 10 s lean to the falling side ([`ecg::points_down`]), the wave is turned over, the past
+//! with it.
 //!
 //! References: Zong et al., Computers in Cardiology 30, 2003, doi:10.1109/CIC.2003.1291140 (upstrokes); Charlton et al.,
 //! Physiological Measurement 43, 2022, doi:10.1088/1361-6579/ac826d (detectors compared); Elgendi, Bioengineering 3, 2016,
@@ -21,7 +23,7 @@ mod grid;
 
 use std::sync::{Arc, LazyLock};
 
-use ecg::{Pulse, SampleIndex, SampleRate};
+use ecg::{Pulse, SampleIndex, SampleRate, SignalKind};
 
 use crate::Error;
 use crate::forest::{Forest, Reader};
@@ -38,6 +40,9 @@ pub const LAG_SECONDS: f64 = 0.49;
 
 /// Pulses depend on no sample older than this.
 pub const MEMORY_SECONDS: f64 = 2.0 * SPAN_SECONDS + 3.0;
+
+/// How often it is asked which way a wave points.
+const TURN_SECONDS: u64 = 4;
 
 const MAGIC: &[u8] = b"EPU1";
 
@@ -115,7 +120,11 @@ pub struct PulseDetector {
     model: Arc<Model>,
     rate: SampleRate,
     grid: Grid,
+    /// Upwards, as far as is known.
     wave: Wave,
+    /// Whether the signal may point down, and whether it does.
+    either_way: bool,
+    down: bool,
     next: u64,
     /// The second that is running, and the index after its last sample.
     second: u64,
@@ -124,24 +133,30 @@ pub struct PulseDetector {
 }
 
 impl PulseDetector {
-    /// A detector for a signal at `rate`.
+    /// A detector for a signal of this kind at `rate`: a PPG may point either way, an arterial pressure only upwards.
     ///
     /// # Errors
     /// None for rates of 25 Hz or more; those of [`Cascade::lowpass`](crate::filter::Cascade::lowpass) otherwise.
-    pub fn new(rate: SampleRate) -> Result<Self, Error> {
-        Self::with_model(rate, Model::shipped())
+    pub fn new(kind: SignalKind, rate: SampleRate) -> Result<Self, Error> {
+        Self::with_model(kind, rate, Model::shipped())
     }
 
     /// A detector with another model than the one that ships.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with_model(rate: SampleRate, model: Arc<Model>) -> Result<Self, Error> {
+    pub fn with_model(
+        kind: SignalKind,
+        rate: SampleRate,
+        model: Arc<Model>,
+    ) -> Result<Self, Error> {
         let mut detector = Self {
             model,
             rate,
             grid: Grid::new(rate)?,
             wave: Wave::new(),
+            either_way: matches!(kind, SignalKind::Ppg(_)),
+            down: false,
             next: 0,
             second: 0,
             second_end: 0,
@@ -155,6 +170,7 @@ impl PulseDetector {
     pub fn reset(&mut self, start: SampleIndex) {
         self.grid.reset(start);
         self.wave.reset(self.grid.k);
+        self.down = false;
         self.next = start.0;
         self.second = second_of(start.0, self.rate);
         self.second_end = boundary(self.second + 1, self.rate);
@@ -180,13 +196,14 @@ impl PulseDetector {
             let (wave, model) = (&mut self.wave, &self.model);
             let (delay, rate) = (self.grid.delay, self.rate.hz());
             let last = &mut self.last;
+            let sign = sign(self.down);
             self.grid.push(sample, |_, height| {
-                if let Some((mut upstroke, measures)) = wave.push(height) {
-                    upstroke.opinion = model.pulses.sum(&measures);
+                if let Some((upstroke, measures)) = judged(wave, model, sign * height) {
                     let at = upstroke.at as f64 / HZ - delay;
                     measured(Measured::Upstroke(at, upstroke.opinion, measures));
                     if upstroke.opinion > 0.0 {
-                        let pulse = pulse_of(&upstroke, wave.height(upstroke.at), delay, rate);
+                        let mut pulse = pulse_of(&upstroke, wave.height(upstroke.at), delay, rate);
+                        pulse.level *= sign;
                         if last.is_none_or(|last| pulse.onset.0 > last) {
                             *last = Some(pulse.onset.0);
                             said(Said::Pulse(pulse));
@@ -197,6 +214,7 @@ impl PulseDetector {
             });
             self.next += 1;
             if self.next == self.second_end {
+                self.turn();
                 let measures = clarity::measures(&self.wave, self.wave.end());
                 let odds = self.model.clarity.sum(&measures);
                 measured(Measured::Second(self.second, measures));
@@ -207,9 +225,41 @@ impl PulseDetector {
         }
     }
 
+    /// Each [`TURN_SECONDS`], turns the wave over if it points down: what is remembered is then as if it had pointed up all
+    /// along.
+    fn turn(&mut self) {
+        if !self.either_way || !self.second.is_multiple_of(TURN_SECONDS) {
+            return;
+        }
+        let down = self.wave.points_down(sign(self.down));
+        if std::mem::replace(&mut self.down, down) == down {
+            return;
+        }
+        let (first, heights) = self.wave.last();
+        self.wave.reset(first);
+        for height in heights {
+            if let Some((upstroke, _)) = judged(&mut self.wave, &self.model, -height) {
+                self.wave.upstrokes.push_back(upstroke);
+            }
+        }
+    }
+
     pub(crate) fn heap_bytes(&self) -> usize {
         self.grid.heap_bytes() + self.wave.heap_bytes()
     }
+}
+
+/// What to multiply a signal with so that it points upwards.
+fn sign(down: bool) -> f32 {
+    if down { -1.0 } else { 1.0 }
+}
+
+/// Takes a sample of the grid in; the upstroke that it completes with an opinion of it, and what that rests on.
+#[inline]
+fn judged(wave: &mut Wave, model: &Model, height: f32) -> Option<(Upstroke, [f32; N_MEASURES])> {
+    let (mut upstroke, measures) = wave.push(height)?;
+    upstroke.opinion = model.pulses.sum(&measures);
+    Some((upstroke, measures))
 }
 
 /// The pulse of an upstroke whose steepest point is at `height`, at `rate`; the wave is `delay` seconds late.
@@ -251,7 +301,8 @@ mod tests {
 
     /// The pulses of a signal and the clarity of its seconds.
     fn said(rate: SampleRate, samples: &[f32], piece: usize) -> (Vec<Pulse>, Vec<(u64, f32)>) {
-        let mut detector = PulseDetector::new(rate).unwrap();
+        let kind = SignalKind::Ppg(ecg::Wavelength::Green);
+        let mut detector = PulseDetector::new(kind, rate).unwrap();
         let (mut pulses, mut seconds) = (Vec::new(), Vec::new());
         for samples in samples.chunks(piece) {
             detector.push(samples, false, |said| match said {
@@ -259,7 +310,7 @@ mod tests {
                 Said::Clarity(second, clarity) => seconds.push((second, clarity)),
             });
         }
-        assert!(detector.heap_bytes() + size_of::<PulseDetector>() < 16 * 1024);
+        assert!(detector.heap_bytes() + size_of::<PulseDetector>() < 20 * 1024);
         (pulses, seconds)
     }
 
@@ -328,6 +379,33 @@ mod tests {
                 let middle = off[off.len() / 2];
                 assert!(middle < 4.0, "{hz} {rhythm:?}: off by {middle} ms");
             }
+        }
+    }
+
+    #[test]
+    fn a_wave_that_points_down_is_turned_over() {
+        for level in [0.0, 50_000.0] {
+            let rhythm = Rhythm::AtrialFibrillation { bpm: 90.0 };
+            let (rate, segment) = simulated(rhythm, Noise::REST, 100.0);
+            let up: Vec<f32> = segment.ppg.iter().map(|x| 100.0 * x + level).collect();
+            let down: Vec<f32> = segment.ppg.iter().map(|x| level - 100.0 * x).collect();
+            let late = |samples: &[f32]| {
+                let (mut pulses, mut seconds) = said(rate, samples, 100);
+                pulses.retain(|pulse| pulse.onset.0 > 20 * 100);
+                seconds.retain(|(second, _)| *second > 20);
+                (pulses, seconds)
+            };
+            let (up, down) = (late(&up), late(&down));
+            assert!(up.0.len() > 100);
+            assert_eq!(up.0.len(), down.0.len());
+            for (up, down) in up.0.iter().zip(&down.0) {
+                assert_eq!(up.onset, down.onset);
+                assert!(down.amplitude > 0.0);
+                assert!((up.amplitude - down.amplitude).abs() < 0.1 * up.amplitude);
+                assert!((down.level - (2.0 * level - up.level)).abs() < 0.1 * up.amplitude);
+            }
+            let clear = |seconds: &[(u64, f32)]| seconds.iter().filter(|(_, c)| *c >= 0.5).count();
+            assert_eq!(clear(&up.1), clear(&down.1));
         }
     }
 

@@ -16,6 +16,8 @@ struct Record {
     /// Instants of the R peaks.
     beats: Vec<f64>,
     hum: f64,
+    /// The pulse wave points down in every second stretch of so many seconds.
+    turns: f64,
     /// What the recorder makes of a lead, mV, at an instant.
     recorder: fn(&Record, f64, f64) -> f64,
 }
@@ -37,6 +39,7 @@ impl Record {
         Self {
             beats,
             hum: 0.0,
+            turns: f64::INFINITY,
             recorder: |_, _, mv| mv,
         }
     }
@@ -82,7 +85,9 @@ impl Record {
             }
         };
         let pulses: f64 = self.near(t, 0.0, 3.0).map(|t| shape(t - 0.25)).sum();
-        1000.0 + 20.0 * pulses + 0.1 * Self::noise(t)
+        let down = (t / self.turns) % 2.0 >= 1.0;
+        let sign = if down { -1.0 } else { 1.0 };
+        1000.0 + sign * (20.0 * pulses + 0.1 * Self::noise(t))
     }
 
     /// The samples `start..end` (at the base rate) of every signal of `layout`.
@@ -754,9 +759,15 @@ proptest! {
     }
 
     #[test]
-    fn the_start_is_forgotten(seed in 0u64..1000, late in 1u64..4000, hum in prop::bool::ANY) {
+    fn the_start_is_forgotten(
+        seed in 0u64..1000,
+        late in 1u64..4000,
+        hum in prop::bool::ANY,
+        turns in prop::sample::select(vec![f64::INFINITY, 11.0, 29.0]),
+    ) {
         let mut record = Record::new(70.0, seed);
         record.hum = if hum { 0.1 } else { 0.0 };
+        record.turns = turns;
         let layout = wearable();
         let end = 60 * 250;
         let first = play(&record, &layout, 0, end, 500);

@@ -26,6 +26,7 @@ mod facts;
 mod finding;
 mod lead;
 mod limits;
+mod polarity;
 pub mod simulate;
 mod time;
 mod window;
@@ -41,5 +42,6 @@ pub use facts::{
 pub use finding::{Attribution, Change, Evidence, Finding, Label, Limit, Prototype, Source, Value};
 pub use lead::{Lead, LeadOrigin, SignalKind, Wavelength};
 pub use limits::{Conditions, PatientLimits};
+pub use polarity::{lean, points_down};
 pub use time::{Anchor, SampleCount, SampleIndex, SampleRate, Utc};
 pub use window::{ModelRef, Strip, StripSignal, Trust, TwelveLead, Unusable, Window, Withheld};

@@ -23,7 +23,11 @@ const REACH: u64 = 5;
 /// The foot is looked for this far before the steepest point.
 const FOOT: u64 = 12;
 const SPAN: u64 = 300;
-const RING: usize = 512;
+/// What tells which way the wave points.
+const LEAN: usize = 500;
+/// What pulses depend on.
+const MEMORY: u64 = 750;
+const RING: usize = 1024;
 /// Points of the form: from so many before the steepest point to [`LOOK`] after it.
 const BEFORE: u64 = 10;
 pub(super) const N_FORM: usize = 20;
@@ -82,7 +86,7 @@ impl Upstroke {
 pub(super) struct Wave {
     /// On the grid, at `index % RING`; NaN where the sensor was off.
     heights: Vec<f32>,
-    /// How much it rises from the sample before to the one after, at the same place.
+    /// How much it rises from the sample before to the one after, at the same place; NaN where there is none yet.
     slopes: Vec<f32>,
     next: u64,
     pub(super) upstrokes: VecDeque<Upstroke>,
@@ -114,6 +118,26 @@ impl Wave {
         self.slopes[slot(at)]
     }
 
+    /// Whether the signal points down, of which the wave is `sign` times. It depends on nothing else.
+    pub(super) fn points_down(&self, sign: f32) -> bool {
+        let first = self.next.saturating_sub(LEAN as u64);
+        // Each spans two samples.
+        let mut slopes = [f32::NAN; LEAN / 2];
+        for (slope, at) in slopes.iter_mut().zip((first..self.next).step_by(2)) {
+            *slope = sign * self.slope(at);
+        }
+        ecg::points_down(&slopes)
+    }
+
+    /// The last samples, as many as pulses remember, and the index of the first.
+    pub(super) fn last(&self) -> (u64, Vec<f32>) {
+        let first = self.next.saturating_sub(MEMORY);
+        (
+            first,
+            (first..self.next).map(|at| self.height(at)).collect(),
+        )
+    }
+
     /// The sample after the last.
     pub(super) fn end(&self) -> u64 {
         self.next
@@ -124,10 +148,10 @@ impl Wave {
         let k = self.next;
         self.next += 1;
         self.heights[slot(k)] = height;
-        if k < 2 {
-            return None;
+        self.slopes[slot(k)] = f32::NAN;
+        if let Some(before) = k.checked_sub(2) {
+            self.slopes[slot(k - 1)] = height - self.height(before);
         }
-        self.slopes[slot(k - 1)] = height - self.height(k - 2);
         let at = k.checked_sub(LOOK)?;
         let upstroke = self.upstroke(at)?;
         while self

@@ -1,6 +1,7 @@
-//! What the model sees of a pulse wave: 10 s at 50 Hz, 0.5 to 8 Hz without delay, in typical deviations.
+//! What the model sees of a pulse wave: 10 s at 50 Hz, 0.5 to 8 Hz without delay, in typical deviations, upwards.
 //!
-//! The reference is `training/einthoven_training/ppg_prepare.py`. Neither the unit nor the offset of the wave matters. A
+//! The reference is `training/einthoven_training/ppg_prepare.py`. Neither the unit nor the offset of the wave matters, nor
+//! which way it points: by its slopes alone ([`ecg::points_down`]) it is turned over. A
 //! stretch that is longer is cut into windows of 10 s each 5 s, from its end on; what the model sees of each is a function of
 //! its samples alone.
 
@@ -67,7 +68,14 @@ pub fn input(window: &[f32], rate: SampleRate) -> Vec<f32> {
     // A window of more than 10 s, if by less than a sample.
     wave.drain(..wave.len().saturating_sub(N_SAMPLES));
     ZeroPhase::band(BAND_HZ, model_rate).run(&mut wave, &mut Vec::new());
-    scaled(&wave)
+    let mut seen = scaled(&wave);
+    let slopes: Vec<f32> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    if ecg::points_down(&slopes) {
+        for x in &mut seen {
+            *x = -*x;
+        }
+    }
+    seen
 }
 
 /// The mean and the largest absolute value of the samples that are numbers; `None` where none is.

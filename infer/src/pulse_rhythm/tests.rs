@@ -117,6 +117,17 @@ fn unit_offset_and_rate_do_not_matter() {
 }
 
 #[test]
+fn a_wave_that_points_down_is_turned_over() {
+    let at: Vec<f64> = (0..14).map(|k| 0.4 + 0.72 * f64::from(k)).collect();
+    let up = pulses(&at, 10.0);
+    let down: Vec<f32> = up.iter().map(|x| 5e4 - 100.0 * x).collect();
+    let (up, down) = (input(&up, rate(100.0)), input(&down, rate(100.0)));
+    let pairs = up.iter().zip(&down);
+    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 2e-3, "{worst}");
+}
+
+#[test]
 fn windows_lie_five_seconds_apart_from_the_end_on() {
     let of = |n, hz| input::windows(n, rate(hz)).collect::<Vec<_>>();
     assert_eq!(of(2100, 100.0), [1100..2100, 600..1600, 100..1100]);

@@ -1,7 +1,7 @@
 """How a pulse wave is prepared for the model: the reference for `infer/src/pulse_rhythm/input.rs`.
 
 10 s at any rate: to 50 Hz by a windowed sinc, 0.5 to 8 Hz by a Butterworth band-pass that runs forward and backward,
-divided by the typical deviation, clipped.
+divided by the typical deviation, clipped; turned over where it points down.
 """
 
 from functools import cache
@@ -18,6 +18,10 @@ TYPICAL = 1.4826
 # What a wave must swing by, as a share of its largest value; less is a flat line with rounding on it.
 LEAST = 1e-6
 CLIP = 6.0
+# Slopes that lean further than this to the falling side are those of a wave that points down; `ecg/src/polarity.rs`.
+DOWN = -0.5
+# In standard deviations, slopes are taken for no more than this.
+MOST = 3.0
 
 
 @cache
@@ -63,4 +67,14 @@ def prepared(samples: np.ndarray, from_hz: int) -> np.ndarray:
     """Prepare waves of 10 s, [wave, sample]: [wave, 500], float32; flat ones are zeros."""
     waves, scale = filtered(samples, from_hz)
     factor = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-    return np.clip(waves * factor[:, None], -CLIP, CLIP).astype(np.float32)
+    seen = np.clip(waves * factor[:, None], -CLIP, CLIP)
+    return np.where(points_down(seen)[:, None], -seen, seen).astype(np.float32)
+
+
+def points_down(waves: np.ndarray) -> np.ndarray:
+    """Tell for each wave, [wave, sample], whether it falls faster than it rises."""
+    slopes = np.diff(waves, axis=1)
+    spread = np.sqrt((slopes**2).mean(axis=1, keepdims=True))
+    cut = np.clip(slopes / np.maximum(spread, np.finfo(float).tiny), -MOST, MOST)
+    power = (cut**2).mean(axis=1) ** 1.5
+    return (cut**3).mean(axis=1) < DOWN * power

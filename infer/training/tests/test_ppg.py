@@ -29,6 +29,16 @@ def test_preparation_takes_away_unit_offset_and_what_is_out_of_band() -> None:
         assert not x[2:].any()
 
 
+def test_a_wave_that_points_down_is_turned_over() -> None:
+    """By its slopes alone; one that falls as fast as it rises is left as it is."""
+    t = np.arange(1000) / 100
+    phase = (t * 1.3) % 1
+    wave = (phase / 0.12) ** 2 * np.exp(-phase / 0.12)
+    x = ppg_prepare.prepared(np.stack([wave, 50 - wave, np.sin(8 * t)]), 100)
+    assert np.abs(x[0] - x[1]).max() < 1e-4
+    assert not ppg_prepare.points_down(np.array([np.sin(0.16 * np.arange(500))]))[0]
+
+
 def test_labels_of_segments() -> None:
     """By what is in them, and none where that is mixed."""
 
