@@ -369,7 +369,7 @@ impl Drop for Subscription {
     }
 }
 
-/// Thousandths: microvolts for ECG, thousandths of the arbitrary unit for PPG.
+/// Thousandths: microvolts for ECG, thousandths of the arbitrary unit for PPG, of g for acceleration.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "float to integer casts saturate"

@@ -260,6 +260,7 @@ mod tests {
             ("PLETH", Some(SignalKind::Ppg(Wavelength::Unstated))),
             ("PPG-red", Some(SignalKind::Ppg(Wavelength::Red))),
             ("ABP", Some(SignalKind::Abp)),
+            ("acc-x", Some(SignalKind::Acceleration(ecg::Axis::X))),
             ("Leading", None),
             ("EEG Fpz-Cz", None),
             ("\u{e9}\u{e9}", None),

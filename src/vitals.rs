@@ -70,7 +70,7 @@ impl Collector {
     /// For a record of this layout that begins, or goes on, at `at`; `None` where no signal has a pulse.
     pub fn new(layout: &Layout, at: SampleIndex) -> Option<Self> {
         let rate = layout.base_rate();
-        let has_pulse = layout.iter().any(|spec| spec.kind.lead().is_none());
+        let has_pulse = layout.iter().any(|spec| spec.kind.has_pulse());
         has_pulse.then(|| Self {
             rate,
             variability: Variability::new(at, rate),

@@ -5,7 +5,8 @@
 
 use ecg::simulate::{Scenario, Simulator, Truth};
 use ecg::{
-    Block, BootId, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind, SignalSpec, Utc,
+    Axis, Block, BootId, Layout, Lead, SampleIndex, SampleRate, SignalBlock, SignalKind,
+    SignalSpec, Utc,
 };
 use ingest::{Calibration, Encoder, Packet};
 
@@ -78,9 +79,11 @@ pub struct Simulated {
 
 /// adu per mV of a simulated wearable: 1 adu is 2.5 uV.
 const GAIN: f64 = 400.0;
+/// adu per g: 1 adu is about 1 mg.
+const GAIN_G: f64 = 1024.0;
 
 impl Simulated {
-    /// A wearable that sends `leads` of `scenario`, and its PPG if the scenario has one, as one boot
+    /// A wearable that sends `leads` of `scenario`, and its PPG and acceleration if the scenario has them, as one boot
     /// whose first sample is taken at `start`.
     ///
     /// # Errors
@@ -100,14 +103,22 @@ impl Simulated {
             kind: SignalKind::Ppg(ecg::Wavelength::Green),
             rate,
         });
-        let layout = Layout::new(&ecg.chain(ppg).collect::<Vec<_>>())?;
-        let calibrations = vec![
-            Calibration {
-                gain: GAIN,
-                baseline: 0
-            };
-            layout.len()
-        ];
+        let acceleration = scenario.acceleration_rate.map(|rate| {
+            Axis::ALL.map(|axis| SignalSpec {
+                kind: SignalKind::Acceleration(axis),
+                rate,
+            })
+        });
+        let all = ecg.chain(ppg).chain(acceleration.into_iter().flatten());
+        let layout = Layout::new(&all.collect::<Vec<_>>())?;
+        let calibration = |signal: &SignalSpec| Calibration {
+            gain: match signal.kind {
+                SignalKind::Acceleration(_) => GAIN_G,
+                _ => GAIN,
+            },
+            baseline: 0,
+        };
+        let calibrations = layout.iter().map(calibration).collect();
         let encoder = Encoder::new(boot, layout.clone(), calibrations)?;
         let simulator = Simulator::new(scenario)?;
         Ok(Self {
@@ -146,6 +157,7 @@ impl Simulated {
                 samples: match spec.kind {
                     SignalKind::Ecg(lead) => segment.lead(lead).unwrap_or_default().to_vec(),
                     SignalKind::Ppg(_) | SignalKind::Abp => segment.ppg.clone(),
+                    SignalKind::Acceleration(axis) => segment.acceleration[axis as usize].clone(),
                 },
                 lead_off: segment.lead_off(spec.kind),
             })

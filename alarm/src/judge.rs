@@ -337,7 +337,7 @@ impl Judge<'_> {
         if !memory.listens_to_pulse() {
             return Verdict::Absent("ECG that can be judged".into());
         }
-        if let Some(Together::All(_)) = memory.off(|kind| kind.lead().is_none()) {
+        if let Some(Together::All(_)) = memory.off(ecg::SignalKind::has_pulse) {
             return Verdict::Absent("sensor off".into());
         }
         match memory.lost_pulse(self.at) {
@@ -426,7 +426,7 @@ impl Judge<'_> {
     fn leads_off(&self, open: Option<Priority>) -> Verdict {
         let memory = self.memory;
         let ecg = memory.off(|kind| kind.lead().is_some());
-        let ppg = memory.off(|kind| kind.lead().is_none());
+        let ppg = memory.off(ecg::SignalKind::has_pulse);
         let groups = || [ecg, ppg].into_iter().flatten();
         let hold = memory.spans.leads_off;
         let held =

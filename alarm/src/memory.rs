@@ -89,7 +89,7 @@ impl Signal {
         let run = |holds: bool, since: Option<SampleIndex>| {
             holds.then(|| since.filter(|_| follows).unwrap_or(quality.start))
         };
-        if self.kind.lead().is_none() {
+        if self.kind.has_pulse() {
             if !follows {
                 self.heard.clear();
             }
@@ -99,7 +99,7 @@ impl Signal {
             self.heard.push_back(Heard {
                 score: quality.score,
                 sensor: match quality.reason {
-                    QualityReason::Unclear => 1.0,
+                    QualityReason::Unclear | QualityReason::Motion => 1.0,
                     _ => quality.score,
                 },
                 flat: quality.reason == QualityReason::Flat,
@@ -199,6 +199,7 @@ impl Memory {
             has_ecg: layout.has_ecg(),
             signals: layout
                 .iter()
+                .filter(|spec| spec.kind.is_vital())
                 .map(|spec| Signal {
                     kind: spec.kind,
                     latest: None,
@@ -245,10 +246,7 @@ impl Memory {
         }
         let source = self.source();
         let unheard = source == RateSource::Ppg
-            && matches!(
-                self.unjudged(|kind| kind.lead().is_none()),
-                Together::All(_)
-            );
+            && matches!(self.unjudged(SignalKind::has_pulse), Together::All(_));
         self.rates.retain(|rate| rate.source == source && !unheard);
     }
 

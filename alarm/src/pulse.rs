@@ -222,7 +222,7 @@ impl Memory {
 
     /// Whether some signal with a pulse could be used in the last seconds before `at`.
     fn heard_pulse(&self, at: SampleIndex) -> bool {
-        let mut pulse = self.signals.iter().filter(|s| s.kind.lead().is_none());
+        let mut pulse = self.signals.iter().filter(|s| s.kind.has_pulse());
         pulse.any(|signal| signal.was_usable(at, BEFORE, self.rate))
     }
 
@@ -244,7 +244,7 @@ impl Memory {
 
     /// The share of the last seconds in which the best signal with a pulse could be used, by its `score`.
     fn pulse_share(&self, score: impl Fn(&Heard) -> f32) -> f64 {
-        let pulse = self.signals.iter().filter(|s| s.kind.lead().is_none());
+        let pulse = self.signals.iter().filter(|s| s.kind.has_pulse());
         pulse
             .map(|signal| signal.share(|heard| score(heard) >= Quality::USABLE))
             .fold(0.0, f64::max)

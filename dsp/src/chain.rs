@@ -4,6 +4,7 @@
 //!            +-> Qrs (one per lead) ----------> Fusion ---> RateCounter --> Beat, Rate
 //!            +-> PulseDetector (one per PPG) -> Selection > RateCounter --> Pulse, Rate
 //! Block -----+-> QualityMeter (one per signal) ---^----------------------> Quality
+//!            +-> MotionMeter (one per axis) ------^ (of PPG)
 //!            +-----------------------------------------> Meter ----------> Complex
 //!            +-> Resampler, beats, quality ------------> Detector -------> Ventricular
 //!            +-> Resampler (one per signal) -------------^
@@ -32,6 +33,7 @@ use crate::baseline::Baseline;
 use crate::class::{self, Classifier};
 use crate::fusion::Fusion;
 use crate::measure::{self, Meter};
+use crate::motion::{Motion, MotionMeter};
 use crate::pulse::{self, PulseDetector, Said};
 use crate::qrs::{self, Candidate, Qrs};
 use crate::quality::{QualityMeter, second_of};
@@ -136,11 +138,14 @@ pub struct Chain {
     lag: ecg::SampleCount,
     settle_lag: ecg::SampleCount,
     paths: Vec<Path>,
+    /// In which samples are taken in: how much the wearer moves is known before a pulse is judged.
+    order: Vec<usize>,
     trail: Trail,
     ecg: Fusion,
     ppg: Selection,
     ecg_rate: RateCounter,
     ppg_rate: RateCounter,
+    motion: Motion,
     meter: Meter,
     ventricles: Ventricles,
     classifier: Classifier,
@@ -173,7 +178,8 @@ struct Held {
 struct Path {
     rate: SampleRate,
     detector: Detector,
-    quality: QualityMeter,
+    /// Acceleration has none.
+    quality: Option<QualityMeter>,
     resampler: Resampler,
     baseline: Baseline,
     resampled: Vec<f32>,
@@ -191,6 +197,7 @@ struct Path {
 enum Detector {
     Qrs(Box<Qrs>),
     Pulse(Box<PulseDetector>),
+    Motion(Box<MotionMeter>),
 }
 
 impl Chain {
@@ -244,11 +251,15 @@ impl Chain {
                     let detector = PulseDetector::with_model(signal.kind, signal.rate, model)?;
                     Detector::Pulse(Box::new(detector))
                 }
+                SignalKind::Acceleration(_) => {
+                    Detector::Motion(Box::new(MotionMeter::new(signal.rate)?))
+                }
             };
+            let quality = || QualityMeter::new(signal.kind, signal.rate, base);
             paths.push(Path {
                 rate: signal.rate,
                 detector,
-                quality: QualityMeter::new(signal.kind, signal.rate, base)?,
+                quality: signal.kind.is_vital().then(quality).transpose()?,
                 resampler: Resampler::new(plan, SampleIndex(0)),
                 baseline: Baseline::new(window_rate, SampleIndex(0)),
                 resampled: Vec::new(),
@@ -258,6 +269,8 @@ impl Chain {
                 candidates: VecDeque::with_capacity(8),
             });
         }
+        let mut order: Vec<usize> = (0..layout.len()).collect();
+        order.sort_by_key(|k| layout[*k].kind.is_vital());
         let (ecg, ppg) = preferences(layout);
         let mut class_leads = ecg.clone();
         class_leads.truncate(class::MAX_LEADS);
@@ -271,11 +284,13 @@ impl Chain {
             lag: base.count(Self::LAG_SECONDS),
             settle_lag: base.count(Self::SETTLE_SECONDS),
             paths,
+            order,
             trail: Trail::new(layout, window_rate, &config.window),
             ecg: Fusion::new(base, &ecg),
             ppg: Selection::new(base, &ppg),
             ecg_rate: RateCounter::new(RateSource::Ecg, base),
             ppg_rate: RateCounter::new(RateSource::Ppg, base),
+            motion: Motion::new(config.motion_g),
             meter: Meter::new(layout, window_rate, &ecg)?,
             ventricles,
             classifier: Classifier::new(Arc::clone(&models.classes), base, class_leads.len()),
@@ -324,7 +339,8 @@ impl Chain {
 
     /// Takes in what a block holds from `next` on to before `until`.
     fn bite(&mut self, block: &Block, until: SampleIndex, out: &mut Vec<Output>) {
-        for (k, (path, signal)) in self.paths.iter_mut().zip(&block.signals).enumerate() {
+        for &k in &self.order {
+            let (path, signal) = (&mut self.paths[k], &block.signals[k]);
             let own = |at: SampleIndex| {
                 let first = self.base.convert(block.start, path.rate);
                 let n = self.base.convert(at, path.rate).since(first).0;
@@ -339,11 +355,14 @@ impl Chain {
             let (ecg, ppg, held) = (&mut self.ecg, &mut self.ppg, &mut self.held);
             let (meter, trail) = (&mut self.meter, &mut self.trail);
             let ventricles = &mut self.ventricles;
-            path.detect(samples, signal.lead_off);
+            let motion = &mut self.motion;
+            path.detect(samples, signal.lead_off, |second, power| {
+                motion.hear(second, power);
+            });
             let (clarity, base) = (&mut path.clarity, self.base);
-            path.quality
-                .push_measured(samples, signal.lead_off, |quality, features| {
-                    let quality = cleared(quality, clarity, base);
+            if let Some(meter_of_quality) = &mut path.quality {
+                meter_of_quality.push_measured(samples, signal.lead_off, |quality, features| {
+                    let quality = motion.weigh(cleared(quality, clarity, base), base);
                     ecg.judge(k, &quality);
                     ppg.judge(k, &quality);
                     meter.judge(k, &quality);
@@ -355,6 +374,7 @@ impl Chain {
                         output: Output::Quality(quality),
                     });
                 });
+            }
             meter.push(k, samples, signal.lead_off);
             path.trace(samples, signal.lead_off, |first, samples| {
                 meter.push_window(k, first, samples);
@@ -429,7 +449,8 @@ impl Chain {
         let small = self.ecg.heap_bytes()
             + self.ppg.heap_bytes()
             + self.ecg_rate.heap_bytes()
-            + self.ppg_rate.heap_bytes();
+            + self.ppg_rate.heap_bytes()
+            + self.motion.heap_bytes();
         vec![
             ("chain", size_of::<Self>() + small + held),
             ("detectors", paths(|path| path.detector.heap_bytes())),
@@ -437,7 +458,9 @@ impl Chain {
             ("baselines", paths(|path| path.baseline.heap_bytes())),
             (
                 "paths",
-                self.paths.capacity() * size_of::<Path>() + paths(Path::heap_bytes),
+                self.paths.capacity() * size_of::<Path>()
+                    + self.order.capacity() * size_of::<usize>()
+                    + paths(Path::heap_bytes),
             ),
             ("trail", self.trail.heap_bytes()),
             ("measurements", self.meter.heap_bytes()),
@@ -460,6 +483,7 @@ impl Chain {
         self.ppg.reset(start);
         self.ecg_rate.interrupt();
         self.ppg_rate.interrupt();
+        self.motion.reset();
         self.meter.reset();
         self.ventricles.reset(start);
         self.classifier.reset();
@@ -618,14 +642,14 @@ fn hold(held: &mut Vec<Held>, at: SampleIndex, rank: usize, output: Output, rate
 /// The ECG leads of a layout, best for beats first: II, I, V5, then as they come; and the signals with a pulse: pressure,
 /// then as they come.
 fn preferences(layout: &Layout) -> (Vec<usize>, Vec<usize>) {
-    let of = |ecg: bool| {
+    let of = |is: fn(SignalKind) -> bool| {
         let signals = layout.iter().enumerate();
         signals
-            .filter(move |(_, signal)| signal.kind.lead().is_some() == ecg)
+            .filter(move |(_, signal)| is(signal.kind))
             .map(|(k, _)| k)
             .collect::<Vec<_>>()
     };
-    let mut ecg = of(true);
+    let mut ecg = of(|kind| kind.lead().is_some());
     ecg.sort_by_key(|k| match layout[*k].kind.lead() {
         Some(Lead::II) => 0,
         Some(Lead::I) => 1,
@@ -633,7 +657,7 @@ fn preferences(layout: &Layout) -> (Vec<usize>, Vec<usize>) {
         _ => 3,
     });
     // A pressure in an artery moves less with the patient than light on the skin.
-    let mut pulse = of(false);
+    let mut pulse = of(SignalKind::has_pulse);
     pulse.sort_by_key(|k| layout[*k].kind != SignalKind::Abp);
     (ecg, pulse)
 }
@@ -660,8 +684,11 @@ impl Path {
         match &mut self.detector {
             Detector::Qrs(qrs) => qrs.reset(own),
             Detector::Pulse(pulse) => pulse.reset(own),
+            Detector::Motion(motion) => motion.reset(own),
         }
-        self.quality.reset(own);
+        if let Some(quality) = &mut self.quality {
+            quality.reset(own);
+        }
         self.clarity.clear();
         self.resampler.reset(own);
         self.baseline.reset(self.resampler.next_index());
@@ -670,7 +697,8 @@ impl Path {
         self.candidates.clear();
     }
 
-    fn detect(&mut self, samples: &[f32], off: bool) {
+    /// Keeps what is found; `moved` is told the power of motion by the second.
+    fn detect(&mut self, samples: &[f32], off: bool, moved: impl FnMut(u64, f64)) {
         match &mut self.detector {
             Detector::Qrs(qrs) => qrs.candidates(samples, off, |candidate, _| {
                 self.candidates.push_back(candidate);
@@ -679,6 +707,7 @@ impl Path {
                 Said::Pulse(pulse) => self.found.push_back(pulse),
                 Said::Clarity(second, clarity) => self.clarity.push_back((second, clarity)),
             }),
+            Detector::Motion(motion) => motion.push(samples, off, moved),
         }
     }
 
@@ -724,6 +753,7 @@ impl Detector {
         match self {
             Detector::Qrs(qrs) => size_of::<Qrs>() + qrs.heap_bytes(),
             Detector::Pulse(pulse) => size_of::<PulseDetector>() + pulse.heap_bytes(),
+            Detector::Motion(motion) => size_of::<MotionMeter>() + motion.heap_bytes(),
         }
     }
 }

@@ -8,13 +8,26 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::Error;
 
 /// The settings of a [`Chain`](crate::Chain).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What the models are shown.
     pub window: WindowConfig,
     /// The mains frequency taken out before beats are looked for.
     pub mains: Mains,
+    /// The motion, where the device has an accelerometer, at which a PPG is no longer usable: root mean square of a second
+    /// without gravity, 0.01 to 10 g.
+    pub motion_g: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            window: WindowConfig::default(),
+            mains: Mains::default(),
+            motion_g: 0.15,
+        }
+    }
 }
 
 /// The windows that models are shown. Length and rate are the model's, not a matter of taste.
@@ -49,6 +62,7 @@ impl Config {
             ("window.seconds", self.window.seconds, 1.0, 30.0),
             ("window.rate_hz", self.window.rate_hz, 50.0, 1000.0),
             ("window.hop_seconds", self.window.hop_seconds, 0.5, 60.0),
+            ("motion_g", self.motion_g, 0.01, 10.0),
         ];
         for (key, value, low, high) in checks {
             if !(value >= low && value <= high) {

@@ -46,6 +46,7 @@ mod forest;
 mod fusion;
 pub mod hrv;
 pub mod measure;
+mod motion;
 pub mod pulse;
 pub mod qrs;
 pub mod quality;

@@ -145,7 +145,7 @@ impl Meter {
         };
         let leads = layout.iter().map(|signal| match signal.kind {
             SignalKind::Ecg(lead) => Some(tracks(lead, signal.rate)),
-            SignalKind::Ppg(_) | SignalKind::Abp => None,
+            SignalKind::Ppg(_) | SignalKind::Abp | SignalKind::Acceleration(_) => None,
         });
         Ok(Self {
             base: layout.base_rate(),

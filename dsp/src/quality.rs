@@ -158,7 +158,7 @@ impl QualityMeter {
         let hz = rate.hz();
         let corner = match signal {
             SignalKind::Ecg(_) => 38.0,
-            SignalKind::Ppg(_) | SignalKind::Abp => 9.0,
+            SignalKind::Ppg(_) | SignalKind::Abp | SignalKind::Acceleration(_) => 9.0,
         };
         let stuck = usize::try_from(rate.count(STUCK_SECONDS).0).unwrap_or(usize::MAX);
         let mut meter = Self {
@@ -418,7 +418,7 @@ impl Features {
 }
 
 /// One at zero, a half at one, falling towards zero: the faster, the greater `power`.
-fn half_at(ratio: f32, power: i32) -> f32 {
+pub(crate) fn half_at(ratio: f32, power: i32) -> f32 {
     1.0 / (1.0 + ratio.powi(power))
 }
 

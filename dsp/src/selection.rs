@@ -35,7 +35,7 @@ impl Verdicts {
         let badness = match quality.reason {
             QualityReason::LeadOff => 100,
             _ if quality.usable() => 0,
-            QualityReason::Noisy | QualityReason::Unclear => 9,
+            QualityReason::Noisy | QualityReason::Unclear | QualityReason::Motion => 9,
             QualityReason::Good | QualityReason::Flat | QualityReason::Saturated => 10,
         };
         self.list.push_back((second, badness));

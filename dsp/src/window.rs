@@ -33,7 +33,7 @@ pub struct Trace {
     pub end: SampleIndex,
     /// Sampling rate of `signals`.
     pub rate: SampleRate,
-    /// `[signal, sample]` in the layout's order; mV, or arbitrary units for PPG.
+    /// `[signal, sample]` in the layout's order, each in the unit of its [`SignalKind`].
     pub signals: Vec<Vec<f32>>,
 }
 

@@ -90,6 +90,13 @@ impl Record {
         1000.0 + sign * (20.0 * pulses + 0.1 * Self::noise(t))
     }
 
+    /// Walks for 10 s, rests for 10 s.
+    fn acceleration(t: f64) -> f64 {
+        let walks = (t / 10.0) % 2.0 >= 1.0;
+        let step = (std::f64::consts::TAU * 1.8 * t).sin();
+        0.9 + if walks { 0.4 * step } else { 0.0 }
+    }
+
     /// The samples `start..end` (at the base rate) of every signal of `layout`.
     fn block(&self, layout: &Layout, start: u64, end: u64) -> Block {
         let signals = layout.iter().enumerate().map(|(k, signal)| {
@@ -102,6 +109,7 @@ impl Record {
                     let value = match signal.kind {
                         SignalKind::Ecg(_) => self.ecg(t, k),
                         SignalKind::Ppg(_) | SignalKind::Abp => self.ppg(t),
+                        SignalKind::Acceleration(_) => Self::acceleration(t),
                     };
                     value as f32
                 })
@@ -132,6 +140,17 @@ fn wearable() -> Layout {
         ("V1", BASE),
         ("V5", BASE),
         ("PPG-green", 50.0),
+    ])
+}
+
+/// With an accelerometer whose axes have rates of their own.
+fn bracelet() -> Layout {
+    layout(&[
+        ("II", BASE),
+        ("ACC-X", 31.25),
+        ("PPG-green", 64.0),
+        ("ACC-Y", 128.2),
+        ("ACC-Z", 25.0),
     ])
 }
 
@@ -741,10 +760,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn cutting_changes_nothing(seed in 0u64..1000, start in 0u64..10_000, cuts in prop::collection::vec(1u64..700, 5..30), hum in prop::bool::ANY) {
+    fn cutting_changes_nothing(seed in 0u64..1000, start in 0u64..10_000, cuts in prop::collection::vec(1u64..700, 5..30), hum in prop::bool::ANY, moves in prop::bool::ANY) {
         let mut record = Record::new(140.0, seed);
         record.hum = if hum { 0.1 } else { 0.0 };
-        let layout = wearable();
+        let layout = if moves { bracelet() } else { wearable() };
         let end = start + cuts.iter().sum::<u64>();
         let whole = play(&record, &layout, start, end, 100_000);
         let mut chain = chain(&layout);
@@ -764,11 +783,12 @@ proptest! {
         late in 1u64..4000,
         hum in prop::bool::ANY,
         turns in prop::sample::select(vec![f64::INFINITY, 11.0, 29.0]),
+        moves in prop::bool::ANY,
     ) {
         let mut record = Record::new(70.0, seed);
         record.hum = if hum { 0.1 } else { 0.0 };
         record.turns = turns;
-        let layout = wearable();
+        let layout = if moves { bracelet() } else { wearable() };
         let end = 60 * 250;
         let first = play(&record, &layout, 0, end, 500);
         let later = play(&record, &layout, late, end, 500);

@@ -28,8 +28,8 @@ impl Layout {
     /// A layout of `signals`.
     ///
     /// # Errors
-    /// [`Error::Layout`] where there are none, more than [`Layout::MAX_SIGNALS`], or a kind twice
-    /// ([`Lead::Unstated`](crate::Lead::Unstated) included: name the leads to tell them apart).
+    /// [`Error::Layout`] where there are none, more than [`Layout::MAX_SIGNALS`], a kind twice
+    /// ([`Lead::Unstated`](crate::Lead::Unstated) included: name the leads to tell them apart), or acceleration alone.
     pub fn new(signals: &[SignalSpec]) -> Result<Self, Error> {
         if signals.is_empty() || signals.len() > Self::MAX_SIGNALS {
             return Err(Error::Layout(format!(
@@ -42,6 +42,11 @@ impl Layout {
             if signals[..k].iter().any(|other| other.kind == signal.kind) {
                 return Err(Error::Layout(format!("{} is there twice", signal.kind)));
             }
+        }
+        if !signals.iter().any(|signal| signal.kind.is_vital()) {
+            return Err(Error::Layout(
+                "acceleration alone, where an ECG lead, PPG or ABP is needed".into(),
+            ));
         }
         Ok(Self(signals.into()))
     }
@@ -93,7 +98,7 @@ impl Block {
 /// The samples of one signal in a [`Block`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SignalBlock {
-    /// mV for an ECG lead, arbitrary units for PPG. Always finite.
+    /// mV for an ECG lead, arbitrary units for PPG, mmHg for ABP, g for acceleration. Always finite.
     pub samples: Vec<f32>,
     /// The device says that the electrode (or the skin contact) is off: the samples mean nothing.
     pub lead_off: bool,
@@ -121,6 +126,8 @@ mod tests {
         assert!(Layout::new(&[]).is_err());
         assert!(Layout::new(&[spec("II"), spec("II")]).is_err());
         assert!(Layout::new(&[spec("II"); 17]).is_err());
+        assert!(Layout::new(&[spec("ACC-X"), spec("ACC-Y")]).is_err());
+        assert!(Layout::new(&[spec("PPG"), spec("ACC-X")]).is_ok());
         let layout = Layout::new(&[spec("II"), spec("PPG")]).unwrap();
         assert_eq!(layout.base_rate(), SampleRate::new(250.0).unwrap());
         assert!(layout.has_ecg());

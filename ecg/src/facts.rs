@@ -130,17 +130,20 @@ pub enum QualityReason {
     Noisy,
     /// The sensor works, but its pulses cannot be told from what else moves: motion, or a heart that moves little blood.
     Unclear,
+    /// An accelerometer says that the wearer moves too much for the pulse.
+    Motion,
 }
 
 impl QualityReason {
     /// Every reason.
-    pub const ALL: [QualityReason; 6] = [
+    pub const ALL: [QualityReason; 7] = [
         Self::Good,
         Self::LeadOff,
         Self::Flat,
         Self::Saturated,
         Self::Noisy,
         Self::Unclear,
+        Self::Motion,
     ];
 
     /// The word for it in rows, labels and JSON.
@@ -152,6 +155,7 @@ impl QualityReason {
             QualityReason::Saturated => "saturated",
             QualityReason::Noisy => "noisy",
             QualityReason::Unclear => "unclear",
+            QualityReason::Motion => "motion",
         }
     }
 }

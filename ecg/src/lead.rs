@@ -177,13 +177,29 @@ pub enum Wavelength {
     Unstated,
 }
 
-/// What a signal is: an ECG lead in mV, a photoplethysmogram in arbitrary units, or arterial blood pressure in mmHg.
+/// An axis of an accelerometer; which way it points is the device's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "axes document themselves")]
+pub enum Axis {
+    X,
+    Y,
+    Z,
+}
+
+impl Axis {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::X, Self::Y, Self::Z];
+}
+
+/// What a signal is: an ECG lead in mV, a photoplethysmogram in arbitrary units, arterial blood pressure in mmHg, or how the
+/// device is accelerated along an axis, gravity included, in g.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the type's comment says it")]
 pub enum SignalKind {
     Ecg(Lead),
     Ppg(Wavelength),
     Abp,
+    Acceleration(Axis),
 }
 
 impl SignalKind {
@@ -191,12 +207,22 @@ impl SignalKind {
     pub fn lead(self) -> Option<Lead> {
         match self {
             SignalKind::Ecg(lead) => Some(lead),
-            SignalKind::Ppg(_) | SignalKind::Abp => None,
+            SignalKind::Ppg(_) | SignalKind::Abp | SignalKind::Acceleration(_) => None,
         }
     }
 
+    /// Whether it shows the pulse: PPG or arterial pressure.
+    pub fn has_pulse(self) -> bool {
+        matches!(self, SignalKind::Ppg(_) | SignalKind::Abp)
+    }
+
+    /// Whether it is about the patient's heart at all.
+    pub fn is_vital(self) -> bool {
+        self.lead().is_some() || self.has_pulse()
+    }
+
     /// The name on the wire, in rows and on screens: a lead's name, `PPG`, `PPG-green`,
-    /// `PPG-red`, `PPG-infrared` or `ABP`.
+    /// `PPG-red`, `PPG-infrared`, `ABP`, `ACC-X`, `ACC-Y` or `ACC-Z`.
     pub fn name(self) -> &'static str {
         match self {
             SignalKind::Ecg(lead) => lead.name(),
@@ -205,6 +231,9 @@ impl SignalKind {
             SignalKind::Ppg(Wavelength::Infrared) => "PPG-infrared",
             SignalKind::Ppg(Wavelength::Unstated) => "PPG",
             SignalKind::Abp => "ABP",
+            SignalKind::Acceleration(Axis::X) => "ACC-X",
+            SignalKind::Acceleration(Axis::Y) => "ACC-Y",
+            SignalKind::Acceleration(Axis::Z) => "ACC-Z",
         }
     }
 }
@@ -234,6 +263,7 @@ impl FromStr for SignalKind {
         ]
         .into_iter()
         .map(SignalKind::Ppg)
+        .chain(Axis::ALL.map(SignalKind::Acceleration))
         .find(|kind| kind.name().eq_ignore_ascii_case(name))
         .or_else(|| name.parse().ok().map(SignalKind::Ecg))
         .ok_or_else(|| Error::SignalKind(name.chars().take(80).collect()))
@@ -268,6 +298,11 @@ mod tests {
         }
         for kind in ["PPG", "PPG-green", "PPG-red", "PPG-infrared", "ABP", "ECG"] {
             assert_eq!(kind.parse::<SignalKind>().unwrap().name(), kind);
+            assert!(kind.parse::<SignalKind>().unwrap().is_vital());
+        }
+        for kind in ["ACC-X", "ACC-Y", "ACC-Z"] {
+            assert_eq!(kind.parse::<SignalKind>().unwrap().name(), kind);
+            assert!(!kind.parse::<SignalKind>().unwrap().is_vital());
         }
         assert_eq!("avr".parse::<Lead>().unwrap(), Lead::AVR);
         assert_eq!("MLII".parse::<Lead>().unwrap(), Lead::II);

@@ -40,7 +40,7 @@ pub use facts::{
     RateSource, Trend, Values, Ventricular, Wave,
 };
 pub use finding::{Attribution, Change, Evidence, Finding, Label, Limit, Prototype, Source, Value};
-pub use lead::{Lead, LeadOrigin, SignalKind, Wavelength};
+pub use lead::{Axis, Lead, LeadOrigin, SignalKind, Wavelength};
 pub use limits::{Conditions, PatientLimits};
 pub use polarity::{lean, points_down};
 pub use time::{Anchor, SampleCount, SampleIndex, SampleRate, Utc};

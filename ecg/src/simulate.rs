@@ -10,8 +10,9 @@
 //!
 //! ```text
 //! schedule > heart --+-- waves > dipole > electrodes + noise > leads
-//!                    +-- pulses > sensor > PPG
+//!                    +-- pulses > sensor + motion > PPG
 //!                    +-- beats > truth
+//! motion > acceleration
 //! ```
 //!
 //! ```
@@ -45,9 +46,11 @@ pub use rhythm::{AvBlock, Ectopy, Rhythm};
 pub use truth::{Contact, ContactOff, Episode, Fiducials, TrueBeat, Truth};
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::{Error, Lead, SampleCount, SampleIndex, SampleRate, SignalKind};
 
+use chance::{Chance, Purpose};
 use contact::{Contacts, Occurrence};
 use dipole::{N_ELECTRODES, Patient};
 use fibrillation::Fibrillation;
@@ -69,6 +72,8 @@ pub struct Scenario {
     pub rate: SampleRate,
     /// Sampling rate of the PPG, `None` for no PPG.
     pub ppg_rate: Option<SampleRate>,
+    /// Sampling rate of the accelerometer beside it, `None` for none.
+    pub acceleration_rate: Option<SampleRate>,
     /// The rhythms in order, each with its seconds. Without repetition the last one goes on for ever,
     /// whatever its seconds say.
     pub rhythms: Vec<(Rhythm, f64)>,
@@ -95,6 +100,7 @@ impl Scenario {
             seed,
             rate,
             ppg_rate: None,
+            acceleration_rate: None,
             rhythms: vec![(Rhythm::Sinus { bpm: 72.0 }, f64::INFINITY)],
             repeat: false,
             noise: Noise::REST,
@@ -119,6 +125,8 @@ pub struct Segment {
     pub leads: Vec<f32>,
     /// The PPG samples taken in the span, arbitrary units; empty where there is no PPG.
     pub ppg: Vec<f32>,
+    /// The acceleration in the span along x, y and z, g; empty where there is no accelerometer.
+    pub acceleration: [Vec<f32>; 3],
     /// What is true of the span.
     pub truth: Truth,
 }
@@ -154,6 +162,8 @@ pub fn record(scenario: &Scenario, seconds: f64) -> Result<Segment, Error> {
 pub struct Simulator {
     rate: SampleRate,
     ppg_rate: Option<SampleRate>,
+    acceleration_rate: Option<SampleRate>,
+    acceleration_chance: Chance,
     schedule: Schedule,
     patient: Patient,
     heart: Heart,
@@ -195,6 +205,8 @@ impl Simulator {
         Ok(Self {
             rate: scenario.rate,
             ppg_rate: scenario.ppg_rate,
+            acceleration_rate: scenario.acceleration_rate,
+            acceleration_chance: Chance::new(scenario.seed, Purpose::Acceleration),
             heart: Heart::new(scenario.seed, scenario.rate, schedule.clone()),
             activity: Activity::default(),
             fibrillation: Fibrillation::new(scenario.seed),
@@ -220,7 +232,7 @@ impl Simulator {
         60.0 * self.patient.breath_hz
     }
 
-    /// The next `n` ECG samples, the PPG samples of the same span, and its truth. Allocates all of it.
+    /// The next `n` ECG samples, the PPG samples and the acceleration of the same span, and its truth. Allocates all of it.
     pub fn advance(&mut self, n: SampleCount) -> Segment {
         let n_samples = usize::try_from(n.0).unwrap_or(usize::MAX);
         let mut segment = Segment {
@@ -229,6 +241,7 @@ impl Simulator {
             n_samples,
             leads: vec![0.0; Lead::TWELVE.len().saturating_mul(n_samples)],
             ppg: Vec::new(),
+            acceleration: Default::default(),
             truth: Truth::default(),
         };
         let mut done = 0;
@@ -269,6 +282,7 @@ impl Simulator {
         }
         take_leads(&self.potentials, n, at, segment);
         self.take_ppg(end, &off, &mut segment.ppg);
+        self.take_acceleration(end, &mut segment.acceleration);
         self.take_truth(end, &off, &mut segment.truth);
 
         let over = end.0 as f64 / hz;
@@ -277,18 +291,37 @@ impl Simulator {
         self.position = end;
     }
 
-    fn take_ppg(&mut self, end: SampleIndex, off: &[Occurrence], ppg: &mut Vec<f32>) {
-        let Some(rate) = self.ppg_rate else {
-            return;
-        };
-        // The first PPG sample at or after a position of the ECG.
+    /// The samples at another rate from the next sample of the ECG on to before `end`.
+    fn samples(&self, end: SampleIndex, rate: SampleRate) -> Range<u64> {
+        // The first one at or after a position of the ECG.
         let first_at = |at: SampleIndex| {
             self.rate
                 .convert_exact(at, rate)
                 .unwrap_or_else(|| self.rate.convert(at, rate).after(SampleCount(1)))
                 .0
         };
-        for k in first_at(self.position)..first_at(end) {
+        first_at(self.position)..first_at(end)
+    }
+
+    fn take_acceleration(&mut self, end: SampleIndex, axes: &mut [Vec<f32>; 3]) {
+        /// g.
+        const NOISE: f64 = 0.004;
+        let Some(rate) = self.acceleration_rate else {
+            return;
+        };
+        for k in self.samples(end, rate) {
+            let all = self.electrodes.acceleration(k as f64 / rate.hz());
+            for (axis, g) in axes.iter_mut().zip(all) {
+                axis.push(single(g + NOISE * self.acceleration_chance.normal()));
+            }
+        }
+    }
+
+    fn take_ppg(&mut self, end: SampleIndex, off: &[Occurrence], ppg: &mut Vec<f32>) {
+        let Some(rate) = self.ppg_rate else {
+            return;
+        };
+        for k in self.samples(end, rate) {
             let at = rate.convert(SampleIndex(k), self.rate);
             let dark = off.iter().any(|occurrence| {
                 let off = occurrence.off;

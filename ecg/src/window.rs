@@ -218,7 +218,7 @@ pub struct StripSignal {
     pub kind: SignalKind,
     /// Where it comes from.
     pub origin: LeadOrigin,
-    /// mV, or arbitrary units for PPG.
+    /// In the unit of its [`SignalKind`].
     pub samples: Vec<f32>,
     /// Half the width of the 90 % band, mV, each value for `samples.len() / band.len()` samples in a row; empty
     /// for a signal that is not reconstructed.

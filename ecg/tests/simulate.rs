@@ -87,6 +87,7 @@ fn mixed(seed: u64) -> Scenario {
             },
         ],
         ppg_rate: Some(rate(64.0)),
+        acceleration_rate: Some(rate(50.0)),
         ..Scenario::new(seed, rate(250.0))
     }
 }
@@ -126,6 +127,7 @@ fn limb_leads_obey_einthoven_and_goldberger_to_the_last_bit() {
                 .leads
                 .iter()
                 .chain(&segment.ppg)
+                .chain(segment.acceleration.iter().flatten())
                 .all(|x| x.is_finite())
         );
     }
@@ -148,6 +150,7 @@ proptest! {
         let mut simulator = Simulator::new(&scenario).unwrap();
         let mut leads = vec![Vec::new(); 12];
         let (mut ppg, mut truth) = (Vec::new(), Truth::default());
+        let mut acceleration = [const { Vec::new() }; 3];
         for cut in cuts {
             let start = simulator.position();
             let part = simulator.advance(SampleCount(cut));
@@ -156,10 +159,14 @@ proptest! {
                 row.extend_from_slice(part.lead(lead).unwrap());
             }
             ppg.extend(part.ppg);
+            for (all, axis) in acceleration.iter_mut().zip(part.acceleration) {
+                all.extend(axis);
+            }
             truth.append(part.truth);
         }
         prop_assert_eq!(leads.concat(), whole.leads);
         prop_assert_eq!(ppg, whole.ppg);
+        prop_assert_eq!(acceleration, whole.acceleration);
         prop_assert_eq!(truth, whole.truth);
     }
 }
@@ -577,4 +584,50 @@ fn values_outside_their_limits_are_refused() {
 fn a_record_of_nothing_is_empty() {
     let segment = record(&Scenario::new(0, rate(25.0)), 0.0).unwrap();
     assert!(segment.leads.is_empty() && segment.truth.beats.is_empty());
+}
+
+#[test]
+fn steps_move_the_device_and_its_pulse() {
+    let scenario = Scenario {
+        ppg_rate: Some(rate(50.0)),
+        acceleration_rate: Some(rate(50.0)),
+        noise: Noise {
+            steps_per_minute: 110.0,
+            ..Noise::REST
+        },
+        // From 30 s on somebody walks.
+        unrest: vec![(29.0, 0.0), (30.0, 1.0)],
+        ..Scenario::new(3, rate(250.0))
+    };
+    let segment = record(&scenario, 60.0).unwrap();
+    let [x, y, z] = &segment.acceleration;
+    assert_eq!([x.len(), y.len(), z.len()], [3000; 3]);
+    // At rest there is gravity, and little else.
+    for k in 0..1400 {
+        let g = (x[k].powi(2) + y[k].powi(2) + z[k].powi(2)).sqrt();
+        assert!((g - 1.0).abs() < 0.05, "{g}");
+    }
+    let spread = |values: &[f32]| {
+        let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), x| {
+            (low.min(*x), high.max(*x))
+        });
+        high - low
+    };
+    assert!(spread(&z[1500..]) > 0.6);
+    assert!(spread(&segment.ppg[1500..]) > 1.5 * spread(&segment.ppg[..1400]));
+    let error = record(
+        &Scenario {
+            noise: Noise {
+                steps_per_minute: 300.0,
+                ..Noise::REST
+            },
+            ..scenario
+        },
+        1.0,
+    );
+    let message = error.unwrap_err().to_string();
+    assert!(
+        message.contains("steps per minute") && message.contains("300"),
+        "{message}"
+    );
 }

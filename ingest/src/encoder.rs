@@ -7,7 +7,7 @@ use crate::{Error, Limits, Packet, PacketSignal};
 /// How one signal was digitised: mV = (adu - baseline) / gain.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Calibration {
-    /// adu per mV; for PPG, adu per arbitrary unit.
+    /// adu per mV; for PPG, adu per arbitrary unit; for ABP, per mmHg; for acceleration, per g.
     pub gain: f64,
     /// The adu value of 0 mV.
     pub baseline: i32,
@@ -83,7 +83,7 @@ impl Encoder {
         self.push(device_time, signals)
     }
 
-    /// The next packet, from samples in mV (arbitrary units for PPG), rounded to the nearest adu. The
+    /// The next packet, from samples in the units of their [`SignalKind`](ecg::SignalKind), rounded to the nearest adu. The
     /// start of the block is not looked at: what is pushed follows what was pushed before.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ pub struct Packet {
 /// The samples of one signal in a [`Packet`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct PacketSignal {
-    /// adu per mV; for PPG, adu per arbitrary unit.
+    /// adu per mV; for PPG, adu per arbitrary unit; for ABP, per mmHg; for acceleration, per g.
     pub gain: f64,
     /// The adu value of 0 mV.
     pub baseline: i32,
@@ -172,7 +172,7 @@ impl Packet {
         self.signals.iter().map(|s| s.samples.len()).sum()
     }
 
-    /// The samples in mV (arbitrary units for PPG).
+    /// The samples in the unit of their [`SignalKind`](ecg::SignalKind).
     pub fn to_block(&self) -> Block {
         let millivolts = |signal: &PacketSignal| SignalBlock {
             #[expect(

@@ -98,6 +98,7 @@ fn wearables(seed: u64) -> Result<Vec<Wearable>, ecg::Error> {
     };
     let pulse = Scenario {
         ppg_rate: Some(SampleRate::new(100.0)?),
+        acceleration_rate: Some(SampleRate::new(50.0)?),
         ..scenario(5, vec![(sinus(76.0), 3600.0)])
     };
     Ok(vec![

@@ -200,7 +200,7 @@ impl Heard {
                             quality.usable() && quality.score >= ECG_SCORE;
                     }
                     SignalKind::Ppg(_) => *at(&mut self.usable, second) |= quality.usable(),
-                    SignalKind::Abp => {}
+                    SignalKind::Abp | SignalKind::Acceleration(_) => {}
                 }
             }
             _ => {}

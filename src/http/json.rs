@@ -613,7 +613,7 @@ pub(super) struct StripSignal {
     pub(super) name: &'static str,
     /// `measured`, `derived` or `reconstructed`.
     pub(super) origin: &'static str,
-    /// `uV`, or `au/1000` (thousandths of the device's arbitrary unit) for PPG.
+    /// `uV`; `au/1000` (thousandths of the device's arbitrary unit) for PPG and arterial pressure; `mg` for acceleration.
     pub(super) unit: &'static str,
     pub(super) samples: Vec<i32>,
     /// Half the width of the 90 % band of a reconstructed lead, uV, each value for `samples / band` samples in a row.
@@ -626,10 +626,10 @@ impl StripSignal {
         Self {
             name: kind.name(),
             origin: origin.name(),
-            unit: if kind.lead().is_some() {
-                "uV"
-            } else {
-                "au/1000"
+            unit: match kind {
+                SignalKind::Ecg(_) => "uV",
+                SignalKind::Ppg(_) | SignalKind::Abp => "au/1000",
+                SignalKind::Acceleration(_) => "mg",
             },
             samples: to_thousandths(samples),
             band: (!band.is_empty()).then(|| to_thousandths(band)),

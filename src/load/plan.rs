@@ -183,7 +183,7 @@ pub enum Kind {
     LeadsOff,
     /// Sinus rhythm of somebody who walks about.
     Noisy,
-    /// PPG and no ECG: sinus rhythm, at times as fast as in [`Self::Fast`].
+    /// PPG with an accelerometer and no ECG: sinus rhythm, at times as fast as in [`Self::Fast`].
     Pulse,
     /// PPG and no ECG: asystoles of 9 to 14 s.
     PulseLost,

@@ -13,8 +13,10 @@ use super::Error;
 use super::plan::{Kind, Plan};
 use crate::wearable::Simulated;
 
-/// Samples per second of every signal.
+/// Samples per second of leads and PPGs.
 pub const RATE_HZ: f64 = 250.0;
+/// The rate of accelerometers.
+const ACCELEROMETER_HZ: f64 = 50.0;
 
 /// A signal, second by second.
 #[derive(Debug)]
@@ -38,8 +40,9 @@ impl Script {
         let kind = plan.mix.kind(k);
         let seed = plan.seed.wrapping_mul(1_000_003).wrapping_add(k as u64);
         let refuse = |error: String| Error::Signals(error);
-        let rate = SampleRate::new(RATE_HZ).map_err(|error| refuse(error.to_string()))?;
-        let scenario = scenario(kind, seed, rate);
+        let of = |hz: f64| SampleRate::new(hz).map_err(|error| refuse(error.to_string()));
+        let (rate, accelerometer) = (of(RATE_HZ)?, of(ACCELEROMETER_HZ)?);
+        let scenario = scenario(kind, seed, (rate, accelerometer));
         let leads = if kind.has_ecg() { &*plan.leads } else { &[] };
         let mut wearable = Simulated::new(&scenario, leads, BootId(0), Utc(0))
             .map_err(|error| refuse(error.to_string()))?;
@@ -97,7 +100,7 @@ impl Script {
 }
 
 /// What a wearer of this kind goes through, over and over.
-fn scenario(kind: Kind, seed: u64, rate: SampleRate) -> Scenario {
+fn scenario(kind: Kind, seed: u64, (rate, accelerometer): (SampleRate, SampleRate)) -> Scenario {
     let chance = &mut StdRng::seed_from_u64(seed);
     let mut between = |low: f64, high: f64| chance.random_range(low..high);
     let bpm = between(58.0, 88.0);
@@ -169,6 +172,7 @@ fn scenario(kind: Kind, seed: u64, rate: SampleRate) -> Scenario {
         noise,
         contact_off,
         ppg_rate: (!kind.has_ecg()).then_some(rate),
+        acceleration_rate: (kind == Kind::Pulse).then_some(accelerometer),
         ..Scenario::new(seed, rate)
     }
 }

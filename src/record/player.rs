@@ -35,7 +35,7 @@ pub struct PlayedSignal {
     pub kind: SignalKind,
     /// Its sampling rate.
     pub rate: SampleRate,
-    /// adu per mV (per arbitrary unit for PPG); positive.
+    /// adu per unit of its [`SignalKind`]; positive.
     pub gain: f64,
     /// The adu of 0 mV.
     pub baseline: i32,
@@ -294,17 +294,29 @@ fn choose_named<S: AsRef<str>>(
         .collect()
 }
 
+/// m/s² of 1 g.
+const STANDARD_GRAVITY: f64 = 9.80665;
+
 /// The signal as it would be played, or why it cannot be.
 fn playable(signal: &Signal) -> Result<PlayedSignal, String> {
     let kind = signal
         .kind
         .ok_or_else(|| "neither an ECG lead nor a pulse".to_owned())?;
     let rate = SampleRate::new(signal.hz).map_err(|error| error.to_string())?;
+    let per_unit = match (kind, signal.units.trim()) {
+        (SignalKind::Acceleration(_), "g" | "G") => 1.0,
+        (SignalKind::Acceleration(_), "mg") => 1e3,
+        (SignalKind::Acceleration(_), "m/s2" | "m/s^2" | "m/s\u{b2}") => STANDARD_GRAVITY,
+        (SignalKind::Acceleration(_), unit) => {
+            return Err(format!("{unit:?} is none of g, mg and m/s2"));
+        }
+        _ => 1.0,
+    };
     Ok(PlayedSignal {
         name: signal.name.clone(),
         kind,
         rate,
-        gain: signal.gain,
+        gain: per_unit * signal.gain,
         baseline: signal.baseline,
     })
 }

@@ -15,6 +15,7 @@ pub(super) enum Purpose {
     Motion,
     ContactOff,
     Ppg,
+    Acceleration,
 }
 
 /// One stream of random numbers.

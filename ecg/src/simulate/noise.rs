@@ -30,6 +30,9 @@ pub struct Noise {
     pub motion_per_minute: f64,
     /// Noise of the PPG: RMS, where a pulse is 1 high.
     pub ppg: f64,
+    /// Steps a minute of somebody who walks, as restless as [`Scenario::unrest`](super::Scenario::unrest) says; 0 for nobody.
+    /// They move the PPG as much as a pulse does, and so regularly that they look like one.
+    pub steps_per_minute: f64,
 }
 
 impl Noise {
@@ -42,6 +45,7 @@ impl Noise {
         motion: 0.0,
         motion_per_minute: 0.0,
         ppg: 0.0,
+        steps_per_minute: 0.0,
     };
 
     /// Somebody at rest.
@@ -76,7 +80,8 @@ impl Noise {
             0.0,
             120.0,
         )?;
-        within("PPG noise", self.ppg, 0.0, 10.0)
+        within("PPG noise", self.ppg, 0.0, 10.0)?;
+        within("steps per minute", self.steps_per_minute, 0.0, 240.0)
     }
 }
 
@@ -338,8 +343,41 @@ impl Electrodes {
     }
 
     /// What motion does to the PPG at `t` seconds, which lies in the block rendered last.
-    pub(super) fn ppg(&self, t: f64) -> f64 {
-        self.bursts.iter().map(|b| b.ppg * b.sway(t)).sum()
+    pub(super) fn ppg(&mut self, t: f64) -> f64 {
+        let bursts = self.bursts.iter().map(|b| b.ppg * b.sway(t)).sum::<f64>();
+        match self.noise.steps_per_minute {
+            0.0 => bursts,
+            // The blood in a hanging arm is thrown down with each step.
+            _ => bursts + self.unrest.at(t) * self.steps(t - 0.1),
+        }
+    }
+
+    /// How the device is accelerated at `t` seconds, which lies in the block rendered last: x, y and z, g.
+    pub(super) fn acceleration(&mut self, t: f64) -> [f64; 3] {
+        let mut all = [0.26, -0.19, 0.95];
+        for burst in &self.bursts {
+            let sway = burst.ppg * burst.sway(t);
+            let own = [0.3, 0.6, 0.4];
+            all = std::array::from_fn(|k| all[k] + own[k] * sway);
+        }
+        if self.noise.steps_per_minute > 0.0 {
+            let unrest = self.unrest.at(t);
+            // Up and down with each step, and the arm to and fro with each second one.
+            let swing = (0.5 * TAU * self.cadence_hz() * t).sin();
+            all[0] += 0.2 * unrest * swing;
+            all[2] += 0.35 * unrest * self.steps(t);
+        }
+        all
+    }
+
+    fn cadence_hz(&self) -> f64 {
+        self.noise.steps_per_minute / 60.0
+    }
+
+    /// Steps at `t` seconds: 1 high, steeper where the foot meets the ground.
+    fn steps(&self, t: f64) -> f64 {
+        let turn = TAU * self.cadence_hz() * t;
+        turn.sin() + 0.4 * (2.0 * turn).sin()
     }
 
     fn add_mains(&mut self, potentials: &mut [f64], n: usize, first: u64) {

@@ -118,6 +118,7 @@ impl Contact {
     pub fn affects(self, signal: SignalKind) -> bool {
         let lead = match signal {
             SignalKind::Ppg(_) | SignalKind::Abp => return self == Contact::Ppg,
+            SignalKind::Acceleration(_) => return false,
             SignalKind::Ecg(lead) => lead,
         };
         let limb = matches!(self, Contact::RA | Contact::LA | Contact::LL);

@@ -58,7 +58,7 @@ impl<'a> View<'a> {
             .filter(|quality| !quality.usable())
             .filter_map(|quality| match quality.signal {
                 SignalKind::Ecg(lead) => Some((lead, quality.start, quality.end)),
-                SignalKind::Ppg(_) | SignalKind::Abp => None,
+                SignalKind::Ppg(_) | SignalKind::Abp | SignalKind::Acceleration(_) => None,
             })
             .collect();
         let mut view = Self {

@@ -372,7 +372,7 @@ fn score(day: &Day, options: &Options, name: String) -> Result<RecordScore, Stri
         ecg.all(|signal| contact.affects(signal.kind))
     };
     let no_ppg = |contact: Contact| {
-        let ppg = |kind: SignalKind| kind.lead().is_none() && contact.affects(kind);
+        let ppg = |kind: SignalKind| kind.has_pulse() && contact.affects(kind);
         layout.iter().any(|signal| ppg(signal.kind))
     };
     let mut blind = off(&no_ecg);

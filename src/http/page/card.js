@@ -18,8 +18,10 @@ const SYNTHETIC_EVERY_MS = 5_000;
 const USABLE = 0.5;
 const HEART = "M12 21C5 15 2 11.5 2 7.8 2 4.9 4.2 3 6.8 3c2 0 3.9 1.1 5.2 3.2C13.3 4.1 15.2 3 17.2 3 19.8 3 22 4.9 22 7.8c0 3.700-3 7.200-10 13.200z";
 
-/** Whether a signal is a lead of the ECG. */
-const isLead = (name) => !name.startsWith("PPG") && name !== "ABP";
+/** Whether a signal is drawn: acceleration is shown with strips only. */
+const isDrawn = (name) => !name.startsWith("ACC-");
+/** Whether a signal that is drawn is a lead of the ECG. */
+const isLead = (name) => isDrawn(name) && !name.startsWith("PPG") && name !== "ABP";
 
 export class Card {
   /**
@@ -104,7 +106,7 @@ export class Card {
   /** Takes the device's status. */
   update(status) {
     this.status = status;
-    const names = status.signals.map((signal) => signal.name);
+    const names = status.signals.map((signal) => signal.name).filter(isDrawn);
     this.trace.setSignals(names);
     this.setHeight();
     const { patient } = status;
@@ -207,10 +209,11 @@ export class Card {
   }
 
   showLabels(status) {
-    while (this.labels.children.length > status.signals.length) {
+    const drawn = status.signals.filter((signal) => isDrawn(signal.name));
+    while (this.labels.children.length > drawn.length) {
       this.labels.lastChild.remove();
     }
-    status.signals.forEach((signal, i) => {
+    drawn.forEach((signal, i) => {
       let label = this.labels.children[i];
       if (label === undefined) {
         label = element("li", {}, element("b"), element("span.quality"));
@@ -231,7 +234,7 @@ export class Card {
     if (this.status === null || Object.keys(block.signals).some((name) => !this.status.signals.some((s) => s.name === name))) {
       // Signals may be seen before the status that announces them.
       const names = new Set([...(this.status?.signals ?? []).map((s) => s.name), ...Object.keys(block.signals)]);
-      this.trace.setSignals([...names]);
+      this.trace.setSignals([...names].filter(isDrawn));
       this.setHeight();
     }
     this.lastBlockAt = now;

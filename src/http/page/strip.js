@@ -166,7 +166,8 @@ function scaleOf(signal) {
     low = Math.min(low, value);
     high = Math.max(high, value);
   }
-  const range = Math.max(high - low, 1);
+  // Somebody who lies still is drawn still.
+  const range = Math.max(high - low, signal.unit === "mg" ? 500 : 1);
   return (value) => ((value - low) / range) * (ROW_MM - 8) - (ROW_MM - 8) * 0.4;
 }
 

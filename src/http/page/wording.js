@@ -23,6 +23,7 @@ const QUALITIES = {
   saturated: "saturated",
   noisy: "noisy",
   unclear: "unclear pulse",
+  motion: "motion",
 };
 
 export const PRIORITIES = ["high", "medium", "low"];
