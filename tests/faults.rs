@@ -66,7 +66,7 @@ const FAULTS: &[Fault] = &[
     Fault { name: "device-reboots", round: rounds::reboots, ..ORDINARY },
     Fault { name: "device-hasty", round: rounds::hasty, ..ORDINARY },
     Fault { name: "machine-clock", round: rounds::machine_clock, props: Props { clock: true, ..PROPS }, ..ORDINARY },
-    Fault { name: "models-slow", round: rounds::surge, props: Props { slow_models: true, ..PROPS }, devices: 3, ..ORDINARY },
+    Fault { name: "models-slow", round: rounds::surge, props: Props { slow_models: true, ..PROPS }, devices: 1, ..ORDINARY },
     Fault { name: "stampede", round: rounds::stampede, devices: 1000, ..ORDINARY },
 ];
 
