@@ -294,9 +294,8 @@ mod tests {
     use ecg::simulate::{Rhythm, Scenario};
     use std::sync::Arc;
 
-    /// Alarms of atrial fibrillation in two minutes of fibrillation and two of sinus rhythm, with these leads, which are flat
-    /// where they are `lost`, and a pulse wave: from when to when, s, and why.
-    fn fibrillation(leads: &[Lead], lost: bool) -> Vec<(f64, f64, String)> {
+    /// What is raised in `seconds` of a scenario, with these leads, which are flat where they are `lost`.
+    fn watched(scenario: &Scenario, leads: &[Lead], lost: bool, seconds: usize) -> Vec<Raised> {
         let library = infer::Library::shipped().unwrap();
         let reader = infer::Reader::new(library, infer::statements::Limits::default()).unwrap();
         let options = Options {
@@ -306,16 +305,10 @@ mod tests {
             diagnose: false,
             weights: ventricular::Options::default(),
         };
-        let mut scenario = Scenario::new(5, SampleRate::new(250.0).unwrap());
-        scenario.ppg_rate = Some(SampleRate::new(50.0).unwrap());
-        scenario.rhythms = vec![
-            (Rhythm::AtrialFibrillation { bpm: 95.0 }, 120.0),
-            (Rhythm::Sinus { bpm: 70.0 }, f64::INFINITY),
-        ];
-        let mut wearable = Simulated::new(&scenario, leads, BootId(0), Utc(0)).unwrap();
+        let mut wearable = Simulated::new(scenario, leads, BootId(0), Utc(0)).unwrap();
         let layout = wearable.layout().clone();
         let mut watcher = Watcher::new(&options, Models::default(), &layout).unwrap();
-        for _ in 0..240 {
+        for _ in 0..seconds {
             let mut block = wearable.second().unwrap().to_block();
             for signal in block.signals.iter_mut().take(leads.len()) {
                 if lost {
@@ -324,8 +317,19 @@ mod tests {
             }
             watcher.block(&block);
         }
-        let (raised, _) = watcher.end().unwrap();
-        raised
+        watcher.end().unwrap().0
+    }
+
+    /// Alarms of atrial fibrillation in two minutes of fibrillation and two of sinus rhythm, and a pulse wave: from when to when,
+    /// s, and why.
+    fn fibrillation(leads: &[Lead], lost: bool) -> Vec<(f64, f64, String)> {
+        let mut scenario = Scenario::new(5, SampleRate::new(250.0).unwrap());
+        scenario.ppg_rate = Some(SampleRate::new(50.0).unwrap());
+        scenario.rhythms = vec![
+            (Rhythm::AtrialFibrillation { bpm: 95.0 }, 120.0),
+            (Rhythm::Sinus { bpm: 70.0 }, f64::INFINITY),
+        ];
+        watched(&scenario, leads, lost, 240)
             .into_iter()
             .filter(|raised| raised.condition == Condition::AtrialFibrillation)
             .map(|raised| (raised.out, raised.end, raised.evidence))
@@ -347,5 +351,29 @@ mod tests {
         check(&[], false, pulse);
         check(&[Lead::II], true, pulse);
         check(&[Lead::II], false, "Atrial fibrillation: irregular RR");
+    }
+
+    #[test]
+    fn steps_raise_no_alarm_where_an_accelerometer_tells_of_them() {
+        let rate = |hz| SampleRate::new(hz).unwrap();
+        let mut scenario = Scenario::new(5, rate(250.0));
+        scenario.ppg_rate = Some(rate(50.0));
+        scenario.noise.steps_per_minute = 165.0;
+        // Runs for two minutes of four.
+        scenario.unrest = vec![(60.0, 0.0), (62.0, 1.0), (180.0, 1.0), (182.0, 0.0)];
+        let rates = |scenario: &Scenario| -> Vec<Condition> {
+            let raised = watched(scenario, &[], false, 240).into_iter();
+            raised.map(|raised| raised.condition).collect()
+        };
+        // Nothing in the wave says that it is not the heart.
+        let alone = rates(&scenario);
+        assert!(alone.contains(&Condition::HighRate), "{alone:?}");
+        scenario.acceleration_rate = Some(rate(50.0));
+        let beside = rates(&scenario);
+        let technical = [Condition::UnusableSignal, Condition::PulseLost];
+        assert!(
+            beside.iter().all(|condition| technical.contains(condition)),
+            "{beside:?}"
+        );
     }
 }
