@@ -42,7 +42,7 @@ use crate::stage::deliver::Deliver;
 use crate::stage::escalate::Escalate;
 use crate::stage::persist::{Commit, Persist};
 use crate::stage::retain::Retain;
-use crate::stage::route::{self, Jam};
+use crate::stage::route::{self, Backlog};
 use crate::usual::Baselines;
 use crate::wall;
 
@@ -250,7 +250,7 @@ impl Pipeline {
         };
         let retainer = delivery.config.mqtt.then(|| Retainer::start(&config.mqtt));
         let retainer = retainer.transpose()?;
-        let jam = Arc::new(Jam::default());
+        let backlog = Arc::new(Backlog::default());
         let broker = Arc::new(ingest::mqtt::Monitor::default());
         let mut health = Health::default();
         let models = Stage::new("models");
@@ -262,7 +262,7 @@ impl Pipeline {
             reader: Arc::clone(&reader),
             metrics: Arc::clone(&metrics),
             live: live.clone(),
-            jam: Arc::clone(&jam),
+            backlog: Arc::clone(&backlog),
             broker: Arc::clone(&broker),
             shutdown: shutdown.clone(),
         });
@@ -310,7 +310,7 @@ impl Pipeline {
         health.watch(persisting.clone());
         health.input("commits", &commits);
         drop(commits);
-        let route = route::run(deliveries, inboxes, jam, routing, shutdown.clone());
+        let route = route::run(deliveries, inboxes, backlog, routing, shutdown.clone());
         tasks.push(("route", tokio::spawn(route)));
 
         // 3. persist -> database, and back to the shards, which acknowledge

@@ -77,6 +77,8 @@ pub struct Delivery {
     pub kind: TopicKind,
     /// The packet or status.
     pub payload: Bytes,
+    /// When it came from the broker.
+    pub received: std::time::Instant,
     /// To be called when everything derived from it is durable.
     pub ack: Ack,
 }
@@ -444,6 +446,7 @@ impl Connection {
             device,
             kind,
             payload,
+            received: Instant::now().into_std(),
             ack,
         })
     }
@@ -497,6 +500,7 @@ impl Connection {
             n_unacked: session.ledger.len(),
             is_over: session.over.is_some(),
             is_behind: self.is_behind,
+            waits_since: session.parked.since(),
         };
         self.monitor.note(self.number, in_flight);
     }
@@ -546,6 +550,11 @@ impl Parked {
     /// What a delivery takes while it waits.
     fn bytes(delivery: &Delivery) -> usize {
         size_of::<Delivery>() + delivery.device.as_str().len() + delivery.payload.len()
+    }
+
+    /// When the oldest came.
+    fn since(&self) -> Option<std::time::Instant> {
+        self.queue.front().map(|delivery| delivery.received)
     }
 
     fn put(&mut self, delivery: Delivery, monitor: &Monitor) {

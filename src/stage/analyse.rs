@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::persist::{Commit, Committed};
-use super::route::Jam;
+use super::route::Backlog;
 use crate::device::{Receipt, Sent};
 use crate::findings::{Noted, Step, to_json};
 use crate::health::Stage;
@@ -148,8 +148,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Who watches.
     pub live: LiveBus,
-    /// What keeps packets from the shards.
-    pub jam: Arc<Jam>,
+    /// What waits to be given to the shards.
+    pub backlog: Arc<Backlog>,
     /// How the broker stands.
     pub broker: Arc<ingest::mqtt::Monitor>,
     /// The process is ending.
@@ -173,8 +173,12 @@ pub struct Shard {
     answered: Option<mpsc::UnboundedReceiver<Answer>>,
     /// When time passed last.
     ticked: Instant,
-    /// When a packet came last.
+    /// When a packet was taken last...
     heard: Instant,
+    /// ...and when that one had come.
+    heard_until: Instant,
+    /// How late packets were heard when time passed last.
+    late: Duration,
     /// Whether this machine's clock is set.
     clock: wall::Watch,
     /// Packets that are none.
@@ -216,6 +220,8 @@ impl Shard {
             answered: Some(answered),
             ticked: wall::instant(),
             heard: wall::instant(),
+            heard_until: wall::instant(),
+            late: Duration::ZERO,
             clock: wall::Watch::new(wall::utc(), wall::instant()),
             refused: Seldom::default(),
         };
@@ -247,7 +253,7 @@ impl Shard {
                 Some(committed) = self.committed.recv() => self.committed(committed),
                 Some(answer) = answered.recv() => self.answer(answer).await,
                 Some(command) = inbox.commands.recv() => self.command(command).await,
-                _ = ticks.tick() => self.tick().await,
+                _ = ticks.tick() => self.tick(&inbox.deliveries).await,
                 delivery = inbox.deliveries.recv() => match delivery {
                     Some(delivery) => self.delivery(delivery).await,
                     None => break,
@@ -269,6 +275,7 @@ impl Shard {
 
     async fn delivery(&mut self, delivery: Delivery) {
         self.stage.working();
+        self.heard_until = delivery.received;
         if delivery.kind == TopicKind::Status {
             self.presence(delivery).await;
             return;
@@ -683,8 +690,9 @@ impl Shard {
         acknowledge(released);
     }
 
-    /// Lets time pass: no-data alarms, silence, offline.
-    async fn tick(&mut self) {
+    /// Lets time pass: no-data alarms, silence, offline; up to when all that came has been worked, for what waits in the inbox
+    /// or before it may be of any device.
+    async fn tick(&mut self, inbox: &mpsc::Receiver<Delivery>) {
         self.stage.working();
         let (now, arrived) = self.now();
         let oldest = |owned: &Owned| owned.device.oldest_held();
@@ -706,6 +714,7 @@ impl Shard {
             self.make_way(starved > 6 * STARVED, now, arrived).await;
         }
         let deaf = self.deaf(arrived).as_secs_f64();
+        let heard = now.plus_seconds(-self.late(inbox, arrived).as_secs_f64());
         let ids: Vec<DeviceId> = self.devices.keys().cloned().collect();
         for id in ids {
             if self.shared.shutdown.is_cancelled() {
@@ -718,11 +727,11 @@ impl Shard {
                 owned.device.unheard(deaf);
             }
             let mut effects = Effects::default();
-            owned.device.monitor().tick(now, &mut effects);
+            owned.device.monitor().tick(heard, &mut effects);
             let quiet = owned
                 .device
                 .last_arrival()
-                .map(|last| now.seconds_since(last));
+                .map(|last| heard.seconds_since(last));
             if quiet.is_some_and(|quiet| quiet > config.silence.as_secs_f64()) && !owned.silent {
                 owned.silent = true;
                 let receipt = owned.device.silence(now, &mut effects);
@@ -749,19 +758,27 @@ impl Shard {
     }
 
     /// For how long, since time passed last, packets could not have arrived whatever devices sent: the shard waited for the
-    /// database, a shard that did kept packets from all, or the broker may send no more before some are acknowledged.
+    /// database, or the broker may send no more before some are acknowledged.
     fn deaf(&mut self, now: Instant) -> Duration {
         let last = std::mem::replace(&mut self.ticked, now);
         let waited = now.saturating_duration_since(last);
         if waited > TICK + DEAF || self.shared.broker.is_held_back() {
-            return waited;
+            waited
+        } else {
+            Duration::ZERO
         }
-        match self.shared.jam.since() {
-            Some(since) if now.saturating_duration_since(since) > DEAF => {
-                now.saturating_duration_since(since.max(last))
-            }
-            _ => Duration::ZERO,
-        }
+    }
+
+    /// How long packets that have come wait before this shard has worked them: so late it may hear of any device.
+    fn late(&mut self, inbox: &mpsc::Receiver<Delivery>, now: Instant) -> Duration {
+        // In the order of their way, so that none is missed that goes on meanwhile.
+        let parked = self.shared.broker.waits_since();
+        let routed = self.shared.backlog.since();
+        let here = (!inbox.is_empty()).then_some(self.heard_until);
+        let since = [parked, routed, here].into_iter().flatten().min();
+        let late = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        // The last of many may be between two of the places just now.
+        late.max(std::mem::replace(&mut self.late, late))
     }
 
     /// Closes the record whose packet all acknowledgements wait for, and which can become durable in no other way, for the
@@ -801,7 +818,7 @@ impl Shard {
 
     /// For how long the broker may have waited for acknowledgements, and this shard for packets of the broker.
     fn starved(&self, now: Instant) -> Duration {
-        if self.shared.broker.waits_for_acks() && self.shared.jam.since().is_none() {
+        if self.shared.broker.waits_for_acks() && self.shared.backlog.since().is_none() {
             now.saturating_duration_since(self.heard)
         } else {
             Duration::ZERO
@@ -915,5 +932,86 @@ fn count(metrics: &Metrics, receipt: &Receipt) {
 fn acknowledge(acks: Vec<Ack>) {
     for ack in acks {
         ack.done();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ecg::simulate::Scenario;
+    use ecg::{Lead, SampleRate};
+
+    use super::*;
+    use crate::wearable::Simulated;
+
+    /// A shard without models whose devices are silent after 10 ms; and where its commits go.
+    fn shard() -> (Shard, mpsc::Receiver<Commit>) {
+        let silence = ("pipeline.silence", "10ms".to_owned());
+        let config = crate::config::Config::load(None, std::iter::empty(), &[silence]).unwrap();
+        let reader = Reader::new(infer::Library::empty(), config.infer.limits.clone()).unwrap();
+        let reader = Arc::new(reader);
+        let pool_config = infer::PoolConfig {
+            threads: 1,
+            late: config.infer.late,
+            nice: 0,
+        };
+        let shared = Shared {
+            config,
+            models: Stage::new("models"),
+            pool: Pool::new(&pool_config, Arc::clone(&reader), || Duration::ZERO).unwrap(),
+            reader,
+            metrics: Arc::new(Metrics::new().unwrap()),
+            live: LiveBus::default(),
+            backlog: Arc::default(),
+            broker: Arc::default(),
+            shutdown: CancellationToken::new(),
+        };
+        let (commits, to_commit) = mpsc::channel(64);
+        let (_, committed) = mpsc::channel(COMMITS_OUT);
+        let stage = Stage::new("shard 0");
+        let (resume, wearers) = (Vec::new(), HashMap::new());
+        let shared = Arc::new(shared);
+        let shard = Shard::new(0, shared, stage, commits, committed, resume, wearers);
+        (shard, to_commit)
+    }
+
+    /// What a device sends first, received now.
+    fn first_of(device: &str) -> Delivery {
+        let scenario = Scenario::new(1, SampleRate::new(250.0).unwrap());
+        let mut wearable = Simulated::new(&scenario, &[Lead::II], BootId(1), wall::utc()).unwrap();
+        Delivery {
+            device: device.parse().unwrap(),
+            kind: TopicKind::Signal,
+            payload: wearable.second().unwrap().encode().into(),
+            received: wall::instant(),
+            ack: Ack::none(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_makes_no_device_silent() {
+        let (mut shard, _commits) = shard();
+        let (to_shard, mut inbox) = mpsc::channel(1);
+        let is_silent = |shard: &Shard| shard.devices[&"a".parse().unwrap()].silent;
+        let first = first_of("a");
+        let received = first.received;
+        shard.delivery(first).await;
+        // Longer than a silence; but what has come since then may be of any device.
+        std::thread::sleep(Duration::from_millis(30));
+        to_shard.send(first_of("b")).await.unwrap();
+        shard.tick(&inbox).await;
+        assert!(!is_silent(&shard));
+        // The shard is too slow for what waits before it, and gets on all the time.
+        let next = inbox.recv().await.unwrap();
+        shard.delivery(next).await;
+        shard.shared.backlog.set(Some(received));
+        shard.tick(&inbox).await;
+        assert!(!is_silent(&shard));
+        // Nothing waits any more, and nothing has come.
+        shard.shared.backlog.set(None);
+        for _ in 0..100 {
+            shard.tick(&inbox).await;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_silent(&shard));
     }
 }

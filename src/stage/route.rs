@@ -11,7 +11,6 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Stage;
-use crate::wall;
 
 /// Which of `n_shards` owns `device`. The same for the life of the process.
 pub fn shard_of(device: &DeviceId, n_shards: usize) -> usize {
@@ -25,17 +24,18 @@ pub fn shard_of(device: &DeviceId, n_shards: usize) -> usize {
     shard
 }
 
-/// Since when a full shard has kept packets from all shards. While it does, that nothing arrives says nothing of a device.
+/// What waits to be given to the shards. A full one keeps packets from all, and one that is a little too slow keeps them longer and
+/// longer: that nothing has arrived of a device since then says nothing of the device.
 #[derive(Debug, Default)]
-pub struct Jam(Mutex<Option<Instant>>);
+pub struct Backlog(Mutex<Option<Instant>>);
 
-impl Jam {
-    /// Since when there has been one, if there is one now.
+impl Backlog {
+    /// All that came before is with the shards; `None` if nothing waits.
     pub fn since(&self) -> Option<Instant> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, since: Option<Instant>) {
+    pub(super) fn set(&self, since: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 }
@@ -48,11 +48,11 @@ impl Jam {
 pub async fn run(
     mut deliveries: mpsc::Receiver<Delivery>,
     shards: Vec<mpsc::Sender<Delivery>>,
-    jam: Arc<Jam>,
+    backlog: Arc<Backlog>,
     stage: Stage,
     shutdown: CancellationToken,
 ) {
-    let handing_on = hand_on(&mut deliveries, &shards, &jam, &stage);
+    let handing_on = hand_on(&mut deliveries, &shards, &backlog, &stage);
     shutdown.run_until_cancelled(handing_on).await;
     if shutdown.is_cancelled() {
         // Until the client has seen it too: that nobody takes its packets any more would be a failure.
@@ -64,25 +64,26 @@ pub async fn run(
 async fn hand_on(
     deliveries: &mut mpsc::Receiver<Delivery>,
     shards: &[mpsc::Sender<Delivery>],
-    jam: &Jam,
+    backlog: &Backlog,
     stage: &Stage,
 ) {
     while let Some(delivery) = deliveries.recv().await {
         let shard = shard_of(&delivery.device, shards.len());
-        let full = match shards[shard].try_send(delivery) {
-            Ok(()) => continue,
-            Err(TrySendError::Full(delivery)) => delivery,
+        let received = delivery.received;
+        match shards[shard].try_send(delivery) {
+            Ok(()) => {}
+            Err(TrySendError::Full(delivery)) => {
+                stage.waiting();
+                backlog.set(Some(received));
+                if shards[shard].send(delivery).await.is_err() {
+                    return;
+                }
+                stage.idle();
+            }
             // The shard has stopped: the process is ending, and what is unacked comes again.
             Err(TrySendError::Closed(_)) => return,
-        };
-        stage.waiting();
-        jam.set(Some(wall::instant()));
-        let sent = shards[shard].send(full).await;
-        jam.set(None);
-        if sent.is_err() {
-            return;
         }
-        stage.idle();
+        backlog.set((!deliveries.is_empty()).then_some(received));
     }
 }
 
@@ -92,11 +93,14 @@ mod tests {
     use ingest::TopicKind;
     use ingest::mqtt::Ack;
 
+    use crate::wall;
+
     fn delivery(number: u8) -> Delivery {
         Delivery {
             device: "w".parse().unwrap(),
             kind: TopicKind::Signal,
             payload: vec![number].into(),
+            received: wall::instant(),
             ack: Ack::none(),
         }
     }
@@ -106,8 +110,8 @@ mod tests {
         let (client, deliveries) = mpsc::channel(8);
         let (to_shard, mut shard) = mpsc::channel(2);
         let shutdown = CancellationToken::new();
-        let (jam, stage) = (Arc::default(), Stage::new("route"));
-        let route = run(deliveries, vec![to_shard], jam, stage, shutdown.clone());
+        let (backlog, stage) = (Arc::default(), Stage::new("route"));
+        let route = run(deliveries, vec![to_shard], backlog, stage, shutdown.clone());
         let route = tokio::spawn(route);
         for number in 0..5 {
             client.send(delivery(number)).await.unwrap();
@@ -128,16 +132,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_is_as_old_as_what_a_slow_shard_takes() {
+        let (client, deliveries) = mpsc::channel(8);
+        let (to_shard, mut shard) = mpsc::channel(1);
+        let (backlog, stage) = (Arc::new(Backlog::default()), Stage::new("route"));
+        let shutdown = CancellationToken::new();
+        let all: Vec<Delivery> = (0..6).map(delivery).collect();
+        let received: Vec<Instant> = all.iter().map(|one| one.received).collect();
+        for one in all {
+            client.send(one).await.unwrap();
+        }
+        let shards = vec![to_shard];
+        let route = run(deliveries, shards, Arc::clone(&backlog), stage, shutdown);
+        let route = tokio::spawn(route);
+        for next in &received[1..] {
+            // The shard has one, the router holds the next, and gets on whenever the shard does.
+            while backlog.since() != Some(*next) {
+                tokio::task::yield_now().await;
+            }
+            shard.recv().await.unwrap();
+        }
+        while backlog.since().is_some() {
+            tokio::task::yield_now().await;
+        }
+        drop(client);
+        route.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_shard_that_stops_by_itself_ends_it() {
         let (client, deliveries) = mpsc::channel(8);
         let (to_shard, shard) = mpsc::channel(2);
         drop(shard);
         client.send(delivery(0)).await.unwrap();
-        let (jam, stage) = (Arc::default(), Stage::new("route"));
+        let (backlog, stage) = (Arc::default(), Stage::new("route"));
         run(
             deliveries,
             vec![to_shard],
-            jam,
+            backlog,
             stage,
             CancellationToken::new(),
         )

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -87,6 +88,8 @@ pub(super) struct InFlight {
     pub(super) is_over: bool,
     /// More came than may wait before, and the broker has hardly had time to send that again.
     pub(super) is_behind: bool,
+    /// When the oldest message came that waits for the pipeline to take it.
+    pub(super) waits_since: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -189,6 +192,12 @@ impl Monitor {
         of.any(|one| one.is_over || one.n_unacked as f64 >= nearly_all)
     }
 
+    /// When the oldest of the messages came that wait for the pipeline to take them.
+    pub fn waits_since(&self) -> Option<Instant> {
+        let in_flight = self.in_flight();
+        in_flight.of.iter().filter_map(|one| one.waits_since).min()
+    }
+
     pub(super) fn begin(&self, n_connections: u8, receive_maximum: u16) {
         let states = vec![State::Connecting; usize::from(n_connections)];
         *self.in_flight() = AllInFlight {
@@ -248,7 +257,7 @@ mod tests {
         let of = |n_unacked, is_over| InFlight {
             n_unacked,
             is_over,
-            is_behind: false,
+            ..InFlight::default()
         };
         monitor.note(0, of(94, false));
         monitor.note(1, of(94, false));
