@@ -360,8 +360,8 @@ impl Chain {
                 motion.hear(second, power);
             });
             let (clarity, base) = (&mut path.clarity, self.base);
-            if let Some(meter_of_quality) = &mut path.quality {
-                meter_of_quality.push_measured(samples, signal.lead_off, |quality, features| {
+            if let Some(judge) = &mut path.quality {
+                judge.push_measured(samples, signal.lead_off, |quality, features| {
                     let quality = motion.weigh(cleared(quality, clarity, base), base);
                     ecg.judge(k, &quality);
                     ppg.judge(k, &quality);

@@ -128,9 +128,10 @@ impl Motion {
         self.seconds.push_back((second, power));
     }
 
-    /// The quality of a second of a PPG is no better than the wearer is still.
+    /// The quality of a second of a PPG whose sensor works is no better than the wearer is still.
     pub(crate) fn weigh(&self, mut quality: Quality, base: SampleRate) -> Quality {
-        if !matches!(quality.signal, SignalKind::Ppg(_)) || !quality.usable() {
+        let works = matches!(quality.reason, QualityReason::Good | QualityReason::Unclear);
+        if !works || !matches!(quality.signal, SignalKind::Ppg(_)) {
             return quality;
         }
         let second = second_of(quality.start.0, base);
@@ -140,7 +141,7 @@ impl Motion {
         #[expect(clippy::cast_possible_truncation, reason = "a score is an f32")]
         let still = half_at((power.sqrt() / self.limit) as f32, 4);
         quality.score = quality.score.min(still);
-        if !quality.usable() {
+        if still < Quality::USABLE {
             quality.reason = QualityReason::Motion;
         }
         quality

@@ -2,13 +2,13 @@
 //!
 //! As [`Collector`](super::Collector) does for the ECG: at each hop of the record's own clock the last [`PULSE_SPAN_SECONDS`]
 //! of the PPG of the best quality, of at least [`PULSE_LEAST_SECONDS`]; **a stretch does not depend on how the stream was cut
-//! into blocks, and none straddles a gap.** None is handed on where the ECG can tell: where a lead of it was usable in half of
-//! the seconds.
+//! into blocks, none straddles a gap, and none holds a second in which an accelerometer told of motion.** None is handed on where
+//! the ECG can tell: where a lead of it was usable in half of the seconds.
 
 use std::collections::VecDeque;
 
 use dsp::Output;
-use ecg::{Layout, Quality, SampleIndex, SampleRate, SignalKind};
+use ecg::{Layout, Quality, QualityReason, SampleIndex, SampleRate, SignalKind};
 use infer::PulseStretch;
 use infer::pulse_rhythm::{N_SAMPLES, RATE_HZ, Remembered};
 
@@ -125,12 +125,18 @@ impl PulseCollector {
 
     /// What is known before the sample of number `end`.
     fn stretch(&self, end: u64) -> Option<PulseStretch> {
+        let until = self.kept.position(end);
+        let moved =
+            |quality: &&Quality| quality.reason == QualityReason::Motion && quality.start < until;
+        let moved = self.quality.iter().filter(moved).map(|quality| quality.end);
+        let still = moved.max().map_or(0, |at| self.kept.number(at));
         let first = self.kept.first().max(end.saturating_sub(SPAN as u64));
+        let first = first.max(still);
         let n = usize::try_from(end.checked_sub(first)?).ok()?;
         if n < N_SAMPLES {
             return None;
         }
-        let (from, to) = (self.kept.position(first), self.kept.position(end));
+        let (from, to) = (self.kept.position(first), until);
         let of = |is: fn(SignalKind) -> bool| {
             let seconds = self.quality.iter();
             seconds.filter(move |q| is(q.signal) && q.start >= from && q.end <= to)
@@ -331,6 +337,25 @@ mod tests {
                 assert!(stretch.pulses.len() as f64 > n as f64 / 50.0 * 0.9);
             }
         }
+    }
+
+    #[test]
+    fn no_stretch_holds_motion() {
+        let [_, ppg] = heart(75.0);
+        let kinds = [PPG, SignalKind::Acceleration(ecg::Axis::Z)];
+        let moves = |n: usize| (30 * HZ..36 * HZ).contains(&n);
+        #[expect(clippy::cast_possible_truncation, reason = "samples are f32")]
+        let step = |n: usize| (0.08 * n as f64).sin() as f32;
+        let z = |n: usize| 1.0 + if moves(n) { 0.5 * step(n) } else { 0.0 };
+        let z: Vec<f32> = (0..ppg.len()).map(z).collect();
+        let spans: Vec<_> = stretches(&kinds, &[ppg, z], &[HZ], 0..0)
+            .iter()
+            .map(|stretch| (stretch.start.0 / HZ as u64, stretch.end.0 / HZ as u64))
+            .collect();
+        let before = (2u64..=6).map(|k| ((5 * k).saturating_sub(30), 5 * k));
+        // What is left after it is ten seconds at least.
+        let after = [(36, 50), (36, 55), (36, 60), (36, 65), (40, 70), (45, 75)];
+        assert_eq!(spans, before.chain(after).collect::<Vec<_>>());
     }
 
     #[test]
