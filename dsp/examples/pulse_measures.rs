@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rest = tail;
         let (words, _) = signal.as_chunks::<4>();
         let signal: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        // As a pressure, which is never turned over: what is learnt from points up.
         let mut detector = PulseDetector::with_model(SignalKind::Abp, rate, Arc::clone(&model))?;
         let (mut upstrokes, mut seconds) = (Vec::new(), Vec::new());
         detector.push_measured(

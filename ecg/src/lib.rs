@@ -42,6 +42,6 @@ pub use facts::{
 pub use finding::{Attribution, Change, Evidence, Finding, Label, Limit, Prototype, Source, Value};
 pub use lead::{Axis, Lead, LeadOrigin, SignalKind, Wavelength};
 pub use limits::{Conditions, PatientLimits};
-pub use polarity::{lean, points_down};
+pub use polarity::points_down;
 pub use time::{Anchor, SampleCount, SampleIndex, SampleRate, Utc};
 pub use window::{ModelRef, Strip, StripSignal, Trust, TwelveLead, Unusable, Window, Withheld};

@@ -15,7 +15,7 @@ const DOWN: f32 = -0.5;
 ///
 /// Blood comes faster than it goes, so of a wave that points upwards, with the volume of blood, it is positive; the light that
 /// blood absorbs makes the raw reading of many optical sensors point downwards.
-pub fn lean(slopes: &[f32]) -> Option<f32> {
+fn lean(slopes: &[f32]) -> Option<f32> {
     let slopes = slopes.iter().filter(|slope| !slope.is_nan());
     let (n, power) = slopes.clone().fold((0.0, 0.0), |(n, power), slope| {
         (n + 1.0, power + slope * slope)

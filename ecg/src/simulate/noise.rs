@@ -344,12 +344,12 @@ impl Electrodes {
 
     /// What motion does to the PPG at `t` seconds, which lies in the block rendered last.
     pub(super) fn ppg(&mut self, t: f64) -> f64 {
-        let bursts = self.bursts.iter().map(|b| b.ppg * b.sway(t)).sum::<f64>();
-        match self.noise.steps_per_minute {
-            0.0 => bursts,
+        let mut moved = self.bursts.iter().map(|b| b.ppg * b.sway(t)).sum();
+        if self.noise.steps_per_minute > 0.0 {
             // The blood in a hanging arm is thrown down with each step.
-            _ => bursts + self.unrest.at(t) * self.steps(t - 0.1),
+            moved += self.unrest.at(t) * self.steps(t - 0.1);
         }
+        moved
     }
 
     /// How the device is accelerated at `t` seconds, which lies in the block rendered last: x, y and z, g.
